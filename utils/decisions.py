@@ -1,0 +1,84 @@
+"""From a stored probability and a threshold to a decision and to the words that explain it. Pure functions."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from model.calibration import OperatingPoint
+from model.evaluation import operating_rates
+from model.registry import Predictions
+
+NORMAL = "NORMAL"
+PNEUMONIA = "PNEUMONIA"
+
+ASSISTS = "Pneumoscope assists. A professional gives the verdict."
+
+
+def decide(probability: float, *, threshold: float) -> str:
+    """PNEUMONIA where `probability >= threshold`, else NORMAL; the same rule as in `model.evaluation`."""
+    return PNEUMONIA if probability >= threshold else NORMAL
+
+
+def point_at(points: Sequence[OperatingPoint], threshold: float) -> OperatingPoint | None:
+    """The first named operating point that lies exactly at `threshold`, or None between the points."""
+    return next((point for point in points if point.threshold == threshold), None)
+
+
+def format_probability(probability: float, *, threshold: float | None = None) -> str:
+    """A probability with three decimals, and more where three would hide on which side of the threshold it lies.
+
+    Certainty is never printed: 0.99996 reads ">0.999" and 0.0002 reads "<0.001".
+
+    >>> format_probability(0.87312)
+    '0.873'
+    >>> format_probability(0.49996, threshold=0.5)
+    '0.49996'
+    """
+    if threshold is not None:
+        # A threshold set by hand has three decimals; one from a card has them all.
+        for digits in range(3, 10):
+            if (probability >= threshold) == (round(probability, digits) >= round(threshold, digits)):
+                break
+        if digits > 3:
+            return f"{probability:.{digits}f}"
+    if probability > 0.9995:
+        return ">0.999"
+    if probability < 0.0005:
+        return "<0.001"
+    return f"{probability:.3f}"
+
+
+def of_hundred(share: float) -> str:
+    """A share in [0, 1] as "97 of 100"; "all" and "none" are said only where they are exact.
+
+    >>> of_hundred(0.974)
+    '97 of 100'
+    >>> of_hundred(0.998)
+    'more than 99 of 100'
+    """
+    count = round(share * 100)
+    if count == 100 and share < 1:
+        return "more than 99 of 100"
+    if count == 0 and share > 0:
+        return "fewer than 1 of 100"
+    return f"{count} of 100"
+
+
+def rates_in_words(predictions: Predictions, *, threshold: float) -> str:
+    """What a threshold costs and gains, in one sentence, measured on stored test predictions.
+
+    A class without any film in the test set is left out and named.
+    """
+    rates = operating_rates(predictions.labels, predictions.probabilities, threshold)
+    flagged = {
+        "pneumonias": rates.sensitivity.value,
+        "healthy children": None if rates.specificity.value is None else 1 - rates.specificity.value,
+    }
+    parts = [f"{of_hundred(share)} {name}" for name, share in flagged.items() if share is not None]
+    missing = [name for name, share in flagged.items() if share is None]
+    if not parts:
+        return "What this threshold costs and gains is not known: the test set of this version is empty."
+    sentence = f"At this threshold {' and '.join(parts)} are flagged, measured on the test set."
+    if missing:
+        sentence += f" It holds no {' and no '.join(missing)}."
+    return sentence

@@ -1,0 +1,228 @@
+"""From uploaded bytes to readings: decode, look at the quality, run the network once, keep what the screen shows.
+
+A `Reading` holds neither the uploaded bytes nor the file's name: it belongs to a content. Names, which may be
+patients' names, stay in the `Entry` of the session that dropped the file.
+"""
+
+from __future__ import annotations
+
+import base64
+import csv
+import hashlib
+import io
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from model.films import ImageError, Source, XRay, prepare, read_xray
+from model.quality import Remark, remarks
+from utils.decisions import decide
+
+PICTURE_SIDE = 1400
+"""Longest side, in pixels, of the picture kept for the screen."""
+THUMBNAIL_SIZE = (96, 72)
+CSV_COLUMNS = ("file", "probability", "decision", "threshold", "version", "quality", "message")
+NETWORK_FAILED = "The network could not read this film; drop it once more, and if that fails again tell your administrator."
+
+
+class Reader(Protocol):
+    """What this module needs of `model.inference.Predictor`."""
+
+    def predict(self, images: NDArray[np.uint8]) -> NDArray[np.float64]: ...
+
+
+@dataclass(frozen=True)
+class Reading:
+    """What is known about one file's content.
+
+    Attributes:
+        key: SHA-256 of the file's bytes.
+        version: name of the version that read it.
+        probability: calibrated probability of PNEUMONIA in [0, 1]; None where the file could not be read.
+        source: what the file was and what was done to it; None where it could not be read.
+        quality: remarks on the film's quality.
+        picture: JPEG for the screen, at most `PICTURE_SIDE` pixels long; empty where unreadable.
+        thumbnail: small JPEG as a data URI; empty where unreadable.
+        message: why the file could not be read, one sentence; empty where it could.
+    """
+
+    key: str
+    version: str
+    probability: float | None = None
+    source: Source | None = None
+    quality: tuple[Remark, ...] = ()
+    picture: bytes = b""
+    thumbnail: str = ""
+    message: str = ""
+
+    @property
+    def failed(self) -> bool:
+        return self.probability is None
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One line of a session's list: the name it was dropped under, its content's key, and how often it came."""
+
+    name: str
+    key: str
+    also: tuple[str, ...] = ()
+
+    @property
+    def remark(self) -> str:
+        """What to say about duplicates; empty where the content came once."""
+        if not self.also:
+            return ""
+        others = ", ".join(dict.fromkeys(name for name in self.also if name != self.name))
+        times = len(self.also) + 1
+        named = f" (also as {others})" if others else ""
+        return f"The same image came {times} times{named}; it is shown once."
+
+
+def content_key(data: bytes) -> str:
+    """SHA-256 of a file's bytes, 64 hexadecimal digits."""
+    return hashlib.sha256(data).hexdigest()
+
+
+def enter(entries: Sequence[Entry], name: str, key: str) -> tuple[Entry, ...]:
+    """The list with one more file: a new line, or a remark on the line that has the same content already."""
+    for index, entry in enumerate(entries):
+        if entry.key == key:
+            return (*entries[:index], replace(entry, also=(*entry.also, name)), *entries[index + 1 :])
+    return (*entries, Entry(name=name, key=key))
+
+
+def read_films(
+    files: Sequence[bytes], *, reader: Reader, version: str, input_size: tuple[int, int] = (224, 224)
+) -> tuple[Reading, ...]:
+    """Read several files in one pass of the network; a bad file never stops the others.
+
+    Args:
+        files: the bytes of each file.
+        reader: the predictor.
+        version: name of its version, kept in each reading.
+        input_size: height and width of the network's input, in pixels.
+
+    Returns:
+        One reading a file, in the same order. A film with one pass through the network that fails gets
+        `NETWORK_FAILED` as its message: the pass is repeated film by film, so that one cannot spoil the rest.
+    """
+    found: list[Reading] = []
+    images: list[NDArray[np.uint8]] = []
+    for data in files:
+        reading, image = _decode(data, version=version, input_size=input_size)
+        found.append(reading)
+        if image is not None:
+            images.append(image)
+    probabilities = iter(_probabilities(images, reader))
+    finished: list[Reading] = []
+    for reading in found:
+        if reading.message:
+            finished.append(reading)
+            continue
+        probability = next(probabilities)
+        if probability is None:
+            finished.append(Reading(key=reading.key, version=version, message=NETWORK_FAILED))
+        else:
+            finished.append(replace(reading, probability=probability))
+    return tuple(finished)
+
+
+def batches(count: int, *, first: int = 1, size: int = 8) -> Iterable[slice]:
+    """Slices over `count` files: a first short one, so that an answer shows at once, then full ones."""
+    start = 0
+    while start < count:
+        stop = min(count, start + (first if start == 0 else size))
+        yield slice(start, stop)
+        start = stop
+
+
+def done_in_words(source: Source, *, input_size: tuple[int, int] = (224, 224)) -> str:
+    """What the file was and what was done to it, in one line."""
+    photometric = f", {source.photometric}" if source.photometric else ""
+    what = f"{source.format}, {source.width} × {source.height} pixels, {source.bit_depth} bit{photometric}"
+    steps = (*source.done, f"resized to {input_size[1]} × {input_size[0]} for the network")
+    return f"{what}: {'; '.join(steps)}."
+
+
+def readings_csv(
+    entries: Sequence[Entry], readings: Mapping[str, Reading], *, threshold: float
+) -> bytes:
+    """The list as CSV (UTF-8), with the columns of `python -m model predict --csv`, decided at `threshold`.
+
+    A cell that a spreadsheet would take for a formula gets an apostrophe in front (OWASP, CSV injection).
+    """
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(CSV_COLUMNS)
+    for entry in entries:
+        reading = readings[entry.key]
+        probability = reading.probability
+        quality = "; ".join(remark.message for remark in reading.quality)
+        message = " ".join(part for part in (reading.message, entry.remark) if part)
+        writer.writerow(
+            [
+                harmless(entry.name),
+                "" if probability is None else f"{probability:.6f}",
+                "" if probability is None else decide(probability, threshold=threshold),
+                f"{threshold:.6g}",
+                harmless(reading.version),
+                harmless(quality),
+                harmless(message),
+            ]
+        )
+    return text.getvalue().encode("utf-8")
+
+
+def harmless(cell: str) -> str:
+    """The cell's text, with an apostrophe in front where a spreadsheet would run it as a formula."""
+    return f"'{cell}" if cell.startswith(("=", "+", "-", "@", "\t", "\r", "\n")) else cell
+
+
+def _decode(
+    data: bytes, *, version: str, input_size: tuple[int, int]
+) -> tuple[Reading, NDArray[np.uint8] | None]:
+    key = content_key(data)
+    try:
+        xray = read_xray(data)
+        image = prepare(xray.pixels, size=input_size)
+    except ImageError as error:
+        return Reading(key=key, version=version, message=str(error)), None
+    reading = Reading(
+        key=key,
+        version=version,
+        source=xray.source,
+        quality=remarks(xray),
+        picture=_jpeg(xray, (PICTURE_SIDE, PICTURE_SIDE), quality=92),
+        thumbnail=data_uri(_jpeg(xray, THUMBNAIL_SIZE, quality=80)),
+    )
+    return reading, image
+
+
+def _probabilities(images: Sequence[NDArray[np.uint8]], reader: Reader) -> list[float | None]:
+    if not images:
+        return []
+    try:
+        return [float(value) for value in reader.predict(np.stack(images))]
+    except Exception:
+        # Whatever an engine raises: no film may take the others with it, and no traceback may reach the user.
+        if len(images) == 1:
+            return [None]
+        return [_probabilities([image], reader)[0] for image in images]
+
+
+def _jpeg(xray: XRay, size: tuple[int, int], *, quality: int) -> bytes:
+    picture = Image.fromarray(xray.pixels)
+    picture.thumbnail(size, Image.Resampling.BILINEAR)
+    target = io.BytesIO()
+    picture.save(target, format="JPEG", quality=quality)
+    return target.getvalue()
+
+
+def data_uri(jpeg: bytes) -> str:
+    """A JPEG as a `data:` address, which a browser shows without asking a server."""
+    return "data:image/jpeg;base64," + base64.b64encode(jpeg).decode("ascii")

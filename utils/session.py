@@ -1,0 +1,178 @@
+"""What the screens of one session share: the version in use, its predictor, the threshold.
+
+Every page calls `enter` as its first statement. `app.py` runs before a page as a rule, but a page must not count on it.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from concurrent.futures import Future
+from dataclasses import dataclass
+from pathlib import Path
+
+import streamlit as st
+
+from model.inference import Predictor
+from model.registry import RELEASED, Predictions, Version, VersionError, find_version
+from utils.decisions import point_at, rates_in_words
+from utils.settings import get_settings
+
+log = logging.getLogger(__name__)
+
+THRESHOLD = "threshold"
+"""Key of the slider, and its name in the link: `?threshold=0.37`."""
+DEFAULT_THRESHOLD = 0.5
+_POINT = "operating-point"
+
+
+@dataclass(frozen=True)
+class Screen:
+    """What a page works with.
+
+    Attributes:
+        version: the version in use; None where there is none that works.
+        problem: why there is no version, one sentence; empty where there is one.
+        threshold: the session's threshold in [0, 1].
+    """
+
+    version: Version | None
+    problem: str
+    threshold: float
+
+
+def prepare() -> None:
+    """Set the page up and start loading the predictor in the background. Quick, and safe to call again."""
+    st.set_page_config(page_title="Pneumoscope", page_icon=":material/pulmonology:", layout="wide")
+    version, _ = current_version()
+    if version is not None:
+        predictor(version)
+
+
+def enter(title: str) -> Screen:
+    """Guard and frame of a page: page set-up, version in use, threshold in the sidebar.
+
+    Args:
+        title: name of the page, for the browser's tab.
+    """
+    prepare()
+    st.set_page_config(page_title=f"{title} · Pneumoscope")
+    version, problem = current_version()
+    with st.sidebar:
+        threshold = _threshold_controls(version)
+    return Screen(version=version, problem=problem, threshold=threshold)
+
+
+def current_version() -> tuple[Version | None, str]:
+    """The version in use, or None and one sentence that says why not.
+
+    Read again only when a file of a version changes, so that it costs next to nothing at each run of a page.
+    """
+    settings = get_settings()
+    name = None if settings.version is None else str(settings.version)
+    roots = (settings.home / "versions", RELEASED)
+    try:
+        return _find(name, roots, _stamp(name, roots)), ""
+    except VersionError as error:
+        return None, str(error)
+
+
+def predictor(version: Version) -> Future[Predictor]:
+    """The predictor of a version, loading in a thread of its own since the first call of any session."""
+    return _load(version.name, version.card.sha256, version, get_settings().home / "cache")
+
+
+def forget_predictor(version: Version) -> None:
+    """Drop a predictor that failed to load, so that the next call tries again."""
+    _load.clear(version.name, version.card.sha256, version, get_settings().home / "cache")
+
+
+@st.cache_resource(max_entries=4, show_spinner=False)
+def _find(name: str | None, roots: tuple[Path, ...], stamp: tuple[tuple[str, int, int], ...]) -> Version:
+    return find_version(name, *roots)
+
+
+def _stamp(name: str | None, roots: tuple[Path, ...]) -> tuple[tuple[str, int, int], ...]:
+    """Path, time and size of every file that decides which version is in use."""
+    folders = [folder for root in roots if root.is_dir() for folder in sorted(root.iterdir()) if folder.is_dir()]
+    if name is not None and Path(name).is_dir():
+        folders.append(Path(name))
+    stamps = []
+    for file in (folder / part for folder in folders for part in ("card.json", "model.h5")):
+        try:
+            status = file.stat()
+        except OSError:
+            continue
+        stamps.append((str(file), status.st_mtime_ns, status.st_size))
+    return tuple(stamps)
+
+
+@st.cache_resource(max_entries=2, show_spinner=False)
+def _load(name: str, sha256: str, _version: Version, _cache: Path) -> Future[Predictor]:
+    future: Future[Predictor] = Future()
+
+    def work() -> None:
+        try:
+            future.set_result(Predictor.load(_version, cache=_cache))
+        except Exception as error:
+            # Whatever goes wrong must reach the waiting page, or it would wait for ever.
+            log.error("version %s could not be loaded: %s", name, error)
+            future.set_exception(error)
+
+    threading.Thread(target=work, name=f"load-{name}", daemon=True).start()
+    return future
+
+
+def _threshold_controls(version: Version | None) -> float:
+    points = () if version is None else version.card.operating_points
+    threshold = float(
+        st.slider(
+            "Threshold",
+            min_value=0.0,
+            max_value=1.0,
+            value=DEFAULT_THRESHOLD,
+            step=0.001,
+            format="%.3f",
+            key=THRESHOLD,
+            bind="query-params",
+            help="A film whose probability of pneumonia is at or above the threshold is flagged as PNEUMONIA.",
+        )
+    )
+    if version is None:
+        return threshold
+    # The buttons follow the slider: which of them is lit is derived, never stored.
+    current = point_at(points, threshold)
+    st.session_state[_POINT] = None if current is None else current.name
+    labels = {point.name: f"{point.name} {point.threshold:.3f}" for point in points}
+    st.pills(
+        "Operating points",
+        options=list(labels),
+        format_func=lambda name: labels[name],
+        key=_POINT,
+        on_change=_take_point,
+        args=({point.name: point.threshold for point in points},),
+    )
+    if current is not None:
+        st.caption(f"**{current.name}**: {current.rule}")
+    st.caption(rates_at(version, threshold))
+    st.caption(f"Version {version.name}, {version.card.created:%d %B %Y}")
+    return threshold
+
+
+def _take_point(thresholds: dict[str, float]) -> None:
+    name = st.session_state[_POINT]
+    if name is not None:
+        st.session_state[THRESHOLD] = thresholds[name]
+
+
+def rates_at(version: Version, threshold: float) -> str:
+    """What the threshold costs and gains, from the version's stored test predictions, in one sentence."""
+    try:
+        return rates_in_words(_test_predictions(version.name, version.card.sha256, version), threshold=threshold)
+    except (OSError, VersionError, KeyError, ValueError):
+        return "What this threshold costs and gains is not known: this version holds no test predictions."
+
+
+@st.cache_data(max_entries=4, show_spinner=False)
+def _test_predictions(name: str, sha256: str, _version: Version) -> Predictions:
+    return _version.predictions("test")
