@@ -1,0 +1,1 @@
+"""Everything from a film's bytes to its numbers; knows nothing of screens."""

@@ -1,0 +1,316 @@
+"""Versions on disk: a network with its card, history and predictions, in a folder of its own.
+
+::
+
+    <version>/model.h5                             the network, plain Keras
+              card.json                            what it is, what made it, how good it is (class Card)
+              history.csv                          one row an epoch
+              predictions/validation.csv, test.csv file, patient, label, subgroup, probability
+
+A folder is written beside its final name and renamed into place: a half-written version is never seen.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import shutil
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
+
+from model.calibration import Calibration, OperatingPoint
+from model.network_file import NetworkFileError, check_network_file
+
+if TYPE_CHECKING:
+    import pandas
+
+RELEASED = Path(__file__).parent / "released"
+CLASSES = ("NORMAL", "PNEUMONIA")
+Split = Literal["validation", "test"]
+
+MODEL_FILE = "model.h5"
+CARD_FILE = "card.json"
+HISTORY_FILE = "history.csv"
+PREDICTIONS_FOLDER = "predictions"
+PREDICTION_COLUMNS = ("file", "patient", "label", "subgroup", "probability")
+NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$"
+
+
+class VersionError(Exception):
+    """A version that is missing or cannot be used; one sentence that says what to do."""
+
+
+class Card(BaseModel):
+    """What a version says about itself (``card.json``). Unknown keys of later releases are kept."""
+
+    model_config = ConfigDict(frozen=True, extra="allow")
+
+    name: str = Field(pattern=NAME_PATTERN)
+    created: AwareDatetime
+    architecture: str
+    seed_configuration: str
+    input_size: tuple[int, int] = (224, 224)
+    """Height and width in pixels."""
+    pixel_scaling: str
+    classes: tuple[str, str] = CLASSES
+    started_from: str
+    training: dict[str, Any] = {}
+    data: dict[str, Any] = {}
+    split: dict[str, Any] = {}
+    packages: dict[str, str] = {}
+    code_revision: str = "unknown"
+    sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
+    parameters: int = Field(ge=0)
+    trainable_parameters: int = Field(ge=0)
+    calibration: Calibration
+    operating_points: tuple[OperatingPoint, ...]
+    metrics: dict[str, Any] = {}
+    notes: tuple[str, ...] = ()
+
+    def operating_point(self, name: str) -> OperatingPoint:
+        """The operating point called ``name``; VersionError names those there are."""
+        for point in self.operating_points:
+            if point.name == name:
+                return point
+        known = ", ".join(point.name for point in self.operating_points) or "none"
+        raise VersionError(f"Version {self.name} has no operating point {name!r}; it has: {known}.")
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """Stored calibrated probabilities of one split, one entry a film, all of the same length n.
+
+    ``labels`` is an int array (n,), 1 = PNEUMONIA; ``probabilities`` float64 (n,) in [0, 1].
+    """
+
+    files: tuple[str, ...]
+    patients: tuple[str, ...]
+    labels: np.ndarray
+    subgroups: tuple[str, ...]
+    probabilities: np.ndarray
+
+
+@dataclass(frozen=True)
+class Version:
+    """A version folder whose card has been read."""
+
+    folder: Path
+    card: Card
+
+    @property
+    def name(self) -> str:
+        return self.card.name
+
+    @property
+    def model_file(self) -> Path:
+        return self.folder / MODEL_FILE
+
+    def predictions(self, split: Split) -> Predictions:
+        """The stored predictions of ``split``; VersionError where they are missing or damaged."""
+        return _read_predictions(self.folder / PREDICTIONS_FOLDER / f"{split}.csv", self.name)
+
+    def history(self) -> pandas.DataFrame:
+        """One row an epoch; an empty frame where the version has no history."""
+        import pandas
+
+        path = self.folder / HISTORY_FILE
+        if not path.is_file():
+            return pandas.DataFrame()
+        try:
+            return pandas.read_csv(path)
+        except (OSError, ValueError):
+            raise VersionError(f"The training history of version {self.name} cannot be read: {path}.") from None
+
+
+def sha256_of(path: Path) -> str:
+    """The SHA-256 of a file's bytes, 64 hexadecimal digits."""
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def _read_predictions(path: Path, name: str) -> Predictions:
+    import pandas
+
+    if not path.is_file():
+        raise VersionError(f"Version {name} has no stored {path.stem} predictions; run 'python -m model evaluate'.")
+    try:
+        table = pandas.read_csv(
+            path, dtype={"file": str, "patient": str, "label": str, "subgroup": str}, keep_default_na=False
+        )
+        labels = table["label"].map({CLASSES[0]: 0, CLASSES[1]: 1})
+        probabilities = table["probability"].to_numpy(dtype=np.float64)
+        # A missing label becomes NaN and a stray text raises: both mean the same to the user.
+        sound = not labels.isna().any() and bool(np.all((probabilities >= 0) & (probabilities <= 1)))
+        if not sound:
+            raise ValueError("labels or probabilities out of range")
+        return Predictions(
+            files=tuple(table["file"]),
+            patients=tuple(table["patient"]),
+            labels=labels.to_numpy(dtype=np.int64),
+            subgroups=tuple(table["subgroup"]),
+            probabilities=probabilities,
+        )
+    except (KeyError, ValueError, OSError):
+        raise VersionError(f"The {path.stem} predictions of version {name} are damaged: {path}.") from None
+
+
+def read_version(folder: Path, *, verify: bool = True) -> Version:
+    """Read the version in ``folder``.
+
+    Args:
+        verify: also look into ``model.h5``: whole, plain layers only, and the bytes the card was written for.
+
+    Raises:
+        VersionError: missing, damaged card, sha256 mismatch, Git LFS pointer, truncated or unsafe network.
+    """
+    card_file = folder / CARD_FILE
+    if not folder.is_dir():
+        raise VersionError(f"There is no version folder {folder}; 'python -m model list' shows the versions there are.")
+    try:
+        card = Card.model_validate_json(card_file.read_bytes())
+    except OSError:
+        raise VersionError(f"Version folder {folder} has no readable {CARD_FILE}; restore the folder.") from None
+    except ValidationError as error:
+        fields = ", ".join(sorted({str(entry["loc"][0]) for entry in error.errors() if entry["loc"]})) or "its JSON"
+        raise VersionError(f"The card of version folder {folder} is damaged (see {fields}); restore it.") from None
+    version = Version(folder=folder, card=card)
+    if not version.model_file.is_file():
+        raise VersionError(f"Version {card.name} has no {MODEL_FILE} in {folder}; restore the file.")
+    if verify:
+        try:
+            check_network_file(version.model_file)
+        except NetworkFileError as error:
+            raise VersionError(f"Version {card.name} cannot be used: {error}") from None
+        if sha256_of(version.model_file) != card.sha256:
+            raise VersionError(
+                f"The network of version {card.name} is not the one its card describes (checksum differs); "
+                "restore the folder."
+            )
+    return version
+
+
+def scan_versions(*roots: Path) -> tuple[tuple[Version, ...], tuple[VersionError, ...]]:
+    """All versions under ``roots``, newest first, and what is wrong with the folders that are none.
+
+    Only cards are read, not networks. A root that does not exist counts as empty; hidden folders (writing
+    in progress) and folders without a card are no versions. The first of two equal names wins.
+    """
+    versions: dict[str, Version] = {}
+    damaged: list[VersionError] = []
+    for root in roots:
+        if not root.is_dir():
+            continue
+        for folder in sorted(root.iterdir()):
+            if folder.name.startswith(".") or not (folder / CARD_FILE).is_file():
+                continue
+            try:
+                version = read_version(folder, verify=False)
+            except VersionError as error:
+                damaged.append(error)
+            else:
+                versions.setdefault(version.name, version)
+    newest_first = sorted(versions.values(), key=lambda version: (version.card.created, version.name), reverse=True)
+    return tuple(newest_first), tuple(damaged)
+
+
+def list_versions(*roots: Path) -> tuple[Version, ...]:
+    """The readable versions under ``roots`` (default: the released ones), newest first; damaged ones left out."""
+    return scan_versions(*(roots or (RELEASED,)))[0]
+
+
+def find_version(name_or_path: str | Path | None, *roots: Path) -> Version:
+    """The version of that name under ``roots`` (default: the released ones) or in that folder, verified.
+
+    ``None`` means the newest version of the first root that holds any; callers put RELEASED first.
+
+    Raises:
+        VersionError: there is none, or it cannot be used.
+    """
+    roots = roots or (RELEASED,)
+    if name_or_path is None or not str(name_or_path):
+        problems: list[VersionError] = []
+        for root in roots:
+            versions, damaged = scan_versions(root)
+            problems.extend(damaged)
+            if versions:
+                return read_version(versions[0].folder)
+        if problems:
+            raise problems[0]
+        places = " or ".join(str(root) for root in roots)
+        raise VersionError(f"There is no model version in {places}; restore the folder or train one.")
+    versions, damaged = scan_versions(*roots)
+    for version in versions:
+        if version.name == str(name_or_path):
+            return read_version(version.folder)
+    folder = Path(name_or_path)
+    if folder.is_dir():
+        return read_version(folder)
+    if re.match(NAME_PATTERN, str(name_or_path)):
+        for root in roots:  # a folder of that name whose card is damaged: say what is wrong with it
+            if (root / folder).is_dir():
+                return read_version(root / folder)
+    known = ", ".join(version.name for version in versions) or "none"
+    raise VersionError(f"There is no version {str(name_or_path)!r}; known versions: {known}.")
+
+
+def write_version(
+    destination: Path,
+    *,
+    model_file: Path,
+    card: Card,
+    history: pandas.DataFrame | None,
+    predictions: dict[str, Predictions],
+) -> Version:
+    """Write a version folder beside ``destination`` and rename it into place.
+
+    The card's ``sha256`` is set from ``model_file``, which is copied.
+
+    Raises:
+        VersionError: ``destination`` exists already, or the network file is not one that may be opened.
+    """
+    if destination.exists():
+        raise VersionError(f"{destination} exists already; choose another name or remove it first.")
+    try:
+        check_network_file(model_file)
+    except NetworkFileError as error:
+        raise VersionError(str(error)) from None
+    destination.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = Path(tempfile.mkdtemp(prefix=f".{destination.name}-", dir=destination.parent))
+    try:
+        shutil.copyfile(model_file, unfinished / MODEL_FILE)
+        card = card.model_copy(update={"sha256": sha256_of(unfinished / MODEL_FILE)})
+        # pydantic writes a NaN among the metrics as null: a long training must not fail on its last step.
+        (unfinished / CARD_FILE).write_text(card.model_dump_json(indent=2) + "\n", encoding="utf-8")
+        if history is not None:
+            history.to_csv(unfinished / HISTORY_FILE, index=False)
+        for split, films in predictions.items():
+            _write_predictions(unfinished / PREDICTIONS_FOLDER / f"{split}.csv", films)
+        unfinished.chmod(0o755)  # mkdtemp makes folders that only their owner may read
+        try:
+            os.rename(unfinished, destination)
+        except OSError:
+            raise VersionError(f"{destination} could not be put in place; choose another name.") from None
+    finally:
+        shutil.rmtree(unfinished, ignore_errors=True)
+    return read_version(destination)
+
+
+def _write_predictions(path: Path, films: Predictions) -> None:
+    import pandas
+
+    path.parent.mkdir(exist_ok=True)
+    columns = (
+        films.files,
+        films.patients,
+        [CLASSES[int(label)] for label in films.labels],
+        films.subgroups,
+        np.asarray(films.probabilities, dtype=np.float64),
+    )
+    table = pandas.DataFrame(dict(zip(PREDICTION_COLUMNS, columns, strict=True)))
+    table.to_csv(path, index=False)
