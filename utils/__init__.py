@@ -1,0 +1,1 @@
+"""What screens and the command line share and is not the network: settings, figures."""

@@ -1,0 +1,109 @@
+"""The settings of one installation, read from environment variables with the prefix ``PNEUMOSCOPE_``.
+
+Where the server listens, the upload limit and the theme are Streamlit's own settings: see
+``.streamlit/config.toml``.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field, ValidationError, field_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+PREFIX = "PNEUMOSCOPE_"
+PROJECT = Path(__file__).resolve().parent.parent
+
+
+class SettingsError(ValueError):
+    """A setting cannot be used. The message is one sentence a setting, naming the variable and what to do."""
+
+
+class Settings(BaseSettings):
+    """One installation's settings.
+
+    A variable that is set to nothing counts as not set. Paths may start with ``~`` and become absolute: a
+    relative one is taken from the current working directory. Nothing is created by reading the settings.
+    """
+
+    model_config = SettingsConfigDict(env_prefix=PREFIX, env_ignore_empty=True, extra="forbid", frozen=True)
+
+    home: Path = Field(
+        default=PROJECT / "var",
+        description="folder of all that this installation writes: caches, versions trained on site, logs",
+    )
+    data: Path | None = Field(
+        default=None, description="folder of X-rays with train/ and test/, or with NORMAL/ and PNEUMONIA/"
+    )
+    data_full_size: Path | None = Field(
+        default=None, description="folder of X-rays as published, with NORMAL/ and PNEUMONIA/"
+    )
+    version: str | None = Field(
+        default=None, description="name or folder of the network to use; none: the newest released one"
+    )
+    engine: Literal["auto", "openvino", "keras"] = Field(
+        default="auto", description="what runs the network; auto: OpenVINO where it is installed, else Keras"
+    )
+    precision: Literal["auto", "bf16", "f32"] = Field(
+        default="auto", description="number format inside the network; auto: bf16 where the processor has it"
+    )
+
+    @field_validator("home", "data", "data_full_size")
+    @classmethod
+    def _absolute(cls, path: Path | None) -> Path | None:
+        if path is None:
+            return None
+        try:
+            return path.expanduser().absolute()
+        except RuntimeError as error:  # "~nobody": pathlib's way to say that there is no such user
+            raise ValueError("the home directory after '~' is not known, write the whole path") from error
+
+    @field_validator("home")
+    @classmethod
+    def _is_no_file(cls, path: Path) -> Path:
+        # A missing folder is made when something is first written.
+        if path.exists() and not path.is_dir():
+            raise ValueError(f"{path} is a file, name a folder that may be written to")
+        return path
+
+    @field_validator("data", "data_full_size")
+    @classmethod
+    def _is_folder(cls, path: Path | None) -> Path | None:
+        if path is not None and not path.is_dir():
+            raise ValueError(
+                f"there is no folder {path}, name an existing folder or leave the variable unset"
+            )
+        return path
+
+    @property
+    def cache(self) -> Path:
+        """Folder of what can be made again at any time, such as converted networks."""
+        return self.home / "cache"
+
+    @property
+    def versions(self) -> Path:
+        """Folder of the versions trained on this site."""
+        return self.home / "versions"
+
+
+def get_settings() -> Settings:
+    """Read the settings anew from the environment.
+
+    Raises:
+        SettingsError: a variable has a value that cannot be used.
+    """
+    try:
+        return Settings()
+    except ValidationError as error:
+        raise SettingsError(" ".join(_sentence(detail) for detail in error.errors())) from error
+
+
+def _sentence(detail: object) -> str:
+    """Turn one of pydantic's error records into a sentence that starts with the variable's name."""
+    assert isinstance(detail, dict)
+    variable = PREFIX + "_".join(str(part) for part in detail["loc"]).upper()
+    if detail["type"] == "literal_error":
+        return f"{variable} must be {detail['ctx']['expected']}, not {str(detail['input'])!r}."
+    message = detail["msg"].removeprefix("Value error, ")
+    return f"{variable} cannot be used: {message}."
