@@ -1,0 +1,217 @@
+"""A folder of class folders becomes a checked list of films, with patients, subgroups and splits.
+
+Names of the public paediatric set (Kermany, Zhang, Goldbaum; Mendeley Data rscbjbr9sj) carry a patient number *per
+series*: ``person12_bacteria_34.jpeg`` and ``person12_virus_34.jpeg`` are two patients, and so are ``IM-0012-…`` and
+``NORMAL2-IM-0012-…``. The patient key is therefore the pair (series, number), never the number alone.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+CLASSES = ("NORMAL", "PNEUMONIA")
+"""Class names; the position of a name is its label, so PNEUMONIA is 1."""
+
+SPLITS = ("train", "val", "test")
+EXTENSIONS = (".jpg", ".jpeg", ".png")
+
+ValidationMethod = Literal["blocks", "patients", "films"]
+
+_PNEUMONIA_NAME = re.compile(r"^person(?P<number>\d+)_(?P<series>bacteria|virus)_", re.IGNORECASE)
+_NORMAL_NAME = re.compile(r"^(?P<series>(?:NORMAL2-)?IM)-(?P<number>\d+)-", re.IGNORECASE)
+
+
+class DatasetError(ValueError):
+    """The folder cannot be used; the message says what was found and what is expected."""
+
+
+@dataclass(frozen=True)
+class Film:
+    """One image file with what its place and its name say about it.
+
+    ``series`` and ``number`` are empty and -1 where the name carries no patient number: the film is then a patient of
+    its own. ``subgroup`` is ``bacteria``, ``virus``, ``normal`` or, where the cause is not known, ``pneumonia``.
+    """
+
+    path: Path
+    split: str
+    label: int
+    series: str
+    number: int
+    subgroup: str
+
+    @property
+    def patient(self) -> str:
+        """The patient key, for example ``bacteria-12``; the file's own name where no number is known."""
+        return f"{self.series}-{self.number}" if self.series else f"film {self.path.name}"
+
+    @property
+    def class_name(self) -> str:
+        return CLASSES[self.label]
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """The films of one folder, in a stable order (split, class, name)."""
+
+    root: Path
+    films: tuple[Film, ...]
+
+    def split(self, name: str) -> tuple[Film, ...]:
+        """The films of ``train``, ``val``, ``test`` or, for a folder without splits, ``all``."""
+        return tuple(film for film in self.films if film.split == name)
+
+    @property
+    def splits(self) -> tuple[str, ...]:
+        return tuple(dict.fromkeys(film.split for film in self.films))
+
+
+def patient_key(name: str) -> tuple[str, int] | None:
+    """The (series, number) that a file name carries, or None.
+
+    >>> patient_key("person12_virus_34.jpeg")
+    ('virus', 12)
+    >>> patient_key("NORMAL2-IM-0381-0001.jpeg")
+    ('NORMAL2-IM', 381)
+    """
+    match = _PNEUMONIA_NAME.match(name)
+    if match:
+        return match["series"].lower(), int(match["number"])
+    match = _NORMAL_NAME.match(name)
+    if match:
+        return match["series"].upper(), int(match["number"])
+    return None
+
+
+def read_dataset(folder: Path) -> Dataset:
+    """List the films of ``folder``: ``train/NORMAL``, ``train/PNEUMONIA``, ``test/…``, ``val/…`` or two class folders.
+
+    No image is opened here. Raises `DatasetError` for a missing folder, a wrong layout or an empty class.
+    """
+    folder = Path(folder)
+    if not folder.is_dir():
+        raise DatasetError(f"There is no folder {folder}: give the folder that holds the class folders.")
+    roots = {name: folder / name for name in SPLITS if (folder / name).is_dir()}
+    if not roots and any((folder / name).is_dir() for name in CLASSES):
+        roots = {"all": folder}
+    if not roots:
+        raise DatasetError(
+            f"{folder} holds neither class folders (NORMAL, PNEUMONIA) nor split folders (train, test) with them."
+        )
+    films: list[Film] = []
+    for split, root in roots.items():
+        for label, class_name in enumerate(CLASSES):
+            class_folder = root / class_name
+            if not class_folder.is_dir():
+                raise DatasetError(f"{root} has no folder {class_name}: both classes are needed.")
+            found = [_film(path, split, label) for path in _image_files(class_folder)]
+            if not found:
+                raise DatasetError(f"{class_folder} holds no image ({', '.join(EXTENSIONS)}): both classes are needed.")
+            films.extend(found)
+    return Dataset(root=folder, films=tuple(films))
+
+
+def _image_files(folder: Path) -> list[Path]:
+    return sorted(
+        path
+        for path in folder.rglob("*")
+        if path.suffix.lower() in EXTENSIONS and path.is_file() and not path.name.startswith(".")
+    )
+
+
+def _film(path: Path, split: str, label: int) -> Film:
+    key = patient_key(path.name)
+    series, number = key if key else ("", -1)
+    if label == 0:
+        subgroup = "normal"
+    else:
+        subgroup = series if series in ("bacteria", "virus") else "pneumonia"
+    return Film(path=path, split=split, label=label, series=series, number=number, subgroup=subgroup)
+
+
+def labels(films: Sequence[Film]) -> NDArray[np.int64]:
+    """Reference labels, int64 ``(n,)``: 0 NORMAL, 1 PNEUMONIA."""
+    return np.array([film.label for film in films], dtype=np.int64)
+
+
+def fingerprint(films: Iterable[Film], root: Path) -> str:
+    """SHA-256 over every film's relative path and content: two sets with one fingerprint are the same set."""
+    digest = hashlib.sha256()
+    for film in sorted(films, key=lambda film: film.path):
+        digest.update(film.path.relative_to(root).as_posix().encode())
+        digest.update(hashlib.sha256(film.path.read_bytes()).digest())
+    return digest.hexdigest()
+
+
+def hold_out(
+    films: Sequence[Film],
+    *,
+    method: ValidationMethod = "blocks",
+    fraction: float = 0.15,
+    seed: int = 0,
+    series: str | None = None,
+) -> tuple[tuple[Film, ...], tuple[Film, ...]]:
+    """Part ``films`` into (training, validation); no patient is on both sides except with ``method="films"``.
+
+    ``blocks`` takes one contiguous run of patient numbers from each series (names without numbers: patients at
+    random), because neighbouring numbers were taken and processed alike and films drawn at random flatter a network.
+    ``patients`` draws patients at random within each series, ``films`` draws films at random within each class.
+    ``series`` names one series to hold out whole, in addition: a harder test than any block.
+
+    The draw depends on the names and ``seed`` alone. Raises `DatasetError` if either side would lack a class.
+    """
+    if not 0 < fraction < 1:
+        raise DatasetError(f"The validation fraction must lie between 0 and 1, not {fraction}.")
+    random = np.random.default_rng(seed)
+    if method == "films":
+        groups = {(film.class_name, f"{index}"): [film] for index, film in enumerate(films)}
+    else:
+        groups = defaultdict(list)
+        for film in films:
+            groups[(film.series or film.class_name, film.patient)].append(film)
+    by_series: dict[str, list[list[Film]]] = defaultdict(list)
+    for (name, _), members in groups.items():
+        by_series[name].append(members)
+    held: set[Path] = set()
+    for name in sorted(by_series):
+        patients = sorted(by_series[name], key=lambda members: (members[0].number, members[0].path.name))
+        if series is not None and name == series:
+            chosen = patients
+        else:
+            contiguous = method == "blocks" and patients[0][0].number >= 0
+            chosen = _take(patients, fraction, random, contiguous=contiguous)
+        held.update(film.path for members in chosen for film in members)
+    if series is not None and series not in by_series:
+        raise DatasetError(f"There is no series {series}; the names hold {', '.join(sorted(by_series))}.")
+    training = tuple(film for film in films if film.path not in held)
+    validation = tuple(replace(film, split="validation") for film in films if film.path in held)
+    for side, part in (("training", training), ("validation", validation)):
+        if {film.label for film in part} != {0, 1}:
+            raise DatasetError(f"The {side} part would lack a class: give more films or another fraction.")
+    return training, validation
+
+
+def _take(
+    patients: list[list[Film]], fraction: float, random: np.random.Generator, *, contiguous: bool
+) -> list[list[Film]]:
+    """Patients that hold about ``fraction`` of the films: one run of neighbours, or drawn one by one."""
+    sizes = np.array([len(members) for members in patients])
+    wanted = fraction * sizes.sum()
+    if contiguous:
+        before = np.concatenate([[0], np.cumsum(sizes)])
+        last_start = int(np.searchsorted(before, before[-1] - wanted, side="right")) - 1
+        start = int(random.integers(0, max(last_start, 0) + 1))
+        stop = int(np.searchsorted(before, before[start] + wanted))
+        return patients[start : max(stop, start + 1)]
+    order = random.permutation(len(patients))
+    stop = int(np.searchsorted(np.cumsum(sizes[order]), wanted)) + 1
+    return [patients[index] for index in order[:stop]]
