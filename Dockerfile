@@ -23,6 +23,7 @@ COPY pages pages
 COPY app.py ./
 
 # Inside the container the server listens on all addresses: what reaches it is decided by how the port is published.
+# The browser's address is named so that Streamlit does not ask the internet for its own.
 ENV PATH=/opt/venv/bin:$PATH \
     PYTHONUNBUFFERED=1 \
     PYTHONDONTWRITEBYTECODE=1 \
@@ -30,6 +31,7 @@ ENV PATH=/opt/venv/bin:$PATH \
     STREAMLIT_SERVER_ADDRESS=0.0.0.0 \
     STREAMLIT_SERVER_PORT=8501 \
     STREAMLIT_SERVER_HEADLESS=true \
+    STREAMLIT_BROWSER_SERVER_ADDRESS=localhost \
     STREAMLIT_SERVER_FILE_WATCHER_TYPE=none
 
 USER 10001

@@ -4,9 +4,9 @@ VENV   ?= .venv
 BIN    := $(VENV)/bin
 # The first Python that will do: 3.11 to 3.13 (TensorFlow has no wheels for others), able to make environments.
 # `make PYTHON=/path/to/python` names one.
+WILL_DO := -c 'import ensurepip, sys, venv; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' >/dev/null 2>&1
 PYTHON ?= $(shell for python in python3 python3.12 python3.11 python3.13 python; do \
-	"$$python" -c 'import ensurepip, sys, venv; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' \
-	>/dev/null 2>&1 && { command -v "$$python"; break; }; done)
+	"$$python" $(WILL_DO) && { command -v "$$python"; break; }; done)
 PIP    := $(BIN)/python -m pip install --disable-pip-version-check --quiet --progress-bar off
 PYTEST := $(BIN)/python -m pytest
 
@@ -44,18 +44,20 @@ benchmark: setup  ## measure the network on this machine beside plain Keras
 	$(BIN)/python -m model benchmark $(ARGS)
 
 clean:  ## remove the environment and the tools' caches; the state in var/ stays
-	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	[ ! -e "$(VENV)/pyvenv.cfg" ] || rm -rf "$(VENV)"
+	rm -rf .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # The stamps are written last, so that an installation cut short is taken up again. An environment whose Python
-# is gone (an upgrade, a moved checkout) is made anew.
+# is gone (an upgrade, a moved checkout) is made anew; a folder that is no environment is never emptied.
 $(VENV)/.installed: requirements.txt
-	@if [ -z "$(PYTHON)" ]; then \
+	@if ! "$(PYTHON)" $(WILL_DO); then \
 		echo "Pneumoscope needs Python 3.11, 3.12 or 3.13 with venv: install it" \
 			"(Debian, Ubuntu: apt install python3-venv) or name one with 'make PYTHON=/path/to/python'." >&2; \
 		exit 1; fi
-	@"$(BIN)/python" -c 'import pip' 2>/dev/null || "$(PYTHON)" -m venv --clear "$(VENV)"
-	@echo "Installing what Pneumoscope needs into $(VENV): about 1 GB, a few minutes the first time."
+	@"$(BIN)/python" -c 'import pip' 2>/dev/null || \
+		"$(PYTHON)" -m venv $$([ ! -e "$(VENV)/pyvenv.cfg" ] || echo --clear) "$(VENV)"
+	@echo "Installing what Pneumoscope needs into $(VENV): about 3 GB, a few minutes the first time."
 	$(PIP) -r requirements.txt
 	@touch $@
 

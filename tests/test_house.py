@@ -1,4 +1,4 @@
-"""What holds for the project as a whole: the direction of imports, what serving loads, the server's settings."""
+"""What holds for the project as a whole: direction of imports, what serving loads, the server's settings."""
 
 from __future__ import annotations
 
@@ -28,19 +28,17 @@ def imported(tree: ast.AST) -> Iterator[str]:
             yield node.module
 
 
-def when_loaded(tree: ast.Module) -> Iterator[ast.stmt]:
+def when_loaded(tree: ast.Module) -> Iterator[ast.Import | ast.ImportFrom]:
     """The imports that run when the module is loaded: none in functions, none for type checkers."""
-    waiting: list[ast.stmt] = list(tree.body)
+    waiting: list[ast.AST] = [tree]
     while waiting:
-        statement = waiting.pop()
-        if isinstance(statement, ast.Import | ast.ImportFrom):
-            yield statement
-        elif isinstance(statement, ast.If) and "TYPE_CHECKING" in ast.dump(statement.test):
-            waiting += statement.orelse
-        elif not isinstance(statement, ast.FunctionDef | ast.AsyncFunctionDef):
-            waiting += [
-                child for child in ast.walk(statement) if isinstance(child, ast.Import | ast.ImportFrom)
-            ]
+        node = waiting.pop()
+        if isinstance(node, ast.Import | ast.ImportFrom):
+            yield node
+        elif isinstance(node, ast.If) and "TYPE_CHECKING" in ast.dump(node.test):
+            waiting += node.orelse
+        elif not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda):
+            waiting += ast.iter_child_nodes(node)
 
 
 @pytest.mark.parametrize("path", source_files(), ids=lambda path: str(path.relative_to(PROJECT)))

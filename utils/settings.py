@@ -71,9 +71,7 @@ class Settings(BaseSettings):
     @classmethod
     def _is_folder(cls, path: Path | None) -> Path | None:
         if path is not None and not path.is_dir():
-            raise ValueError(
-                f"there is no folder {path}, name an existing folder or leave the variable unset"
-            )
+            raise ValueError(f"there is no folder {path}, name one that exists or leave the variable unset")
         return path
 
     @property
