@@ -112,7 +112,9 @@ def check_network_file(path: Path) -> dict[str, Any]:
     try:
         configuration = json.loads(text)
     except ValueError:
-        raise NetworkFileError(f"{path.name} has a damaged description of its layers; save it again.") from None
+        raise NetworkFileError(
+            f"{path.name} has a damaged description of its layers; save it again."
+        ) from None
     check_configuration(configuration, name=path.name)
     assert isinstance(configuration, dict)
     return configuration

@@ -13,7 +13,6 @@ A folder is written beside its final name and renamed into place: a half-written
 from __future__ import annotations
 
 import hashlib
-import os
 import re
 import shutil
 import tempfile
@@ -125,7 +124,9 @@ class Version:
         try:
             return pandas.read_csv(path)
         except (OSError, ValueError):
-            raise VersionError(f"The training history of version {self.name} cannot be read: {path}.") from None
+            raise VersionError(
+                f"The training history of version {self.name} cannot be read: {path}."
+            ) from None
 
 
 def sha256_of(path: Path) -> str:
@@ -138,7 +139,9 @@ def _read_predictions(path: Path, name: str) -> Predictions:
     import pandas
 
     if not path.is_file():
-        raise VersionError(f"Version {name} has no stored {path.stem} predictions; run 'python -m model evaluate'.")
+        raise VersionError(
+            f"Version {name} has no stored {path.stem} predictions; run 'python -m model evaluate'."
+        )
     try:
         table = pandas.read_csv(
             path, dtype={"file": str, "patient": str, "label": str, "subgroup": str}, keep_default_na=False
@@ -171,14 +174,23 @@ def read_version(folder: Path, *, verify: bool = True) -> Version:
     """
     card_file = folder / CARD_FILE
     if not folder.is_dir():
-        raise VersionError(f"There is no version folder {folder}; 'python -m model list' shows the versions there are.")
+        raise VersionError(
+            f"There is no version folder {folder}; 'python -m model list' shows the versions there are."
+        )
     try:
         card = Card.model_validate_json(card_file.read_bytes())
     except OSError:
-        raise VersionError(f"Version folder {folder} has no readable {CARD_FILE}; restore the folder.") from None
+        raise VersionError(
+            f"Version folder {folder} has no readable {CARD_FILE}; restore the folder."
+        ) from None
     except ValidationError as error:
-        fields = ", ".join(sorted({str(entry["loc"][0]) for entry in error.errors() if entry["loc"]})) or "its JSON"
-        raise VersionError(f"The card of version folder {folder} is damaged (see {fields}); restore it.") from None
+        fields = (
+            ", ".join(sorted({str(entry["loc"][0]) for entry in error.errors() if entry["loc"]}))
+            or "its JSON"
+        )
+        raise VersionError(
+            f"The card of version folder {folder} is damaged (see {fields}); restore it."
+        ) from None
     version = Version(folder=folder, card=card)
     if not version.model_file.is_file():
         raise VersionError(f"Version {card.name} has no {MODEL_FILE} in {folder}; restore the file.")
@@ -215,7 +227,9 @@ def scan_versions(*roots: Path) -> tuple[tuple[Version, ...], tuple[VersionError
                 damaged.append(error)
             else:
                 versions.setdefault(version.name, version)
-    newest_first = sorted(versions.values(), key=lambda version: (version.card.created, version.name), reverse=True)
+    newest_first = sorted(
+        versions.values(), key=lambda version: (version.card.created, version.name), reverse=True
+    )
     return tuple(newest_first), tuple(damaged)
 
 
@@ -293,7 +307,7 @@ def write_version(
             _write_predictions(unfinished / PREDICTIONS_FOLDER / f"{split}.csv", films)
         unfinished.chmod(0o755)  # mkdtemp makes folders that only their owner may read
         try:
-            os.rename(unfinished, destination)
+            unfinished.rename(destination)
         except OSError:
             raise VersionError(f"{destination} could not be put in place; choose another name.") from None
     finally:

@@ -51,7 +51,9 @@ def synthetic_predictions(split: str, *, count: int = 120, seed: int = 3) -> Pre
         "" if not label else ("bacteria" if number % 3 else "virus") for number, label in enumerate(labels)
     )
     names = tuple(
-        f"{split}/PNEUMONIA/person{number}_{kind}_{number}.jpeg" if label else f"{split}/NORMAL/IM-{number:04d}-0001.jpeg"
+        f"{split}/PNEUMONIA/person{number}_{kind}_{number}.jpeg"
+        if label
+        else f"{split}/NORMAL/IM-{number:04d}-0001.jpeg"
         for number, (label, kind) in enumerate(zip(labels, subgroups, strict=True))
     )
     return Predictions(
@@ -92,12 +94,18 @@ def write_tiny_version(folder: Path, network: Any, *, name: str = TINY_NAME) -> 
         parameters=network.count_params(),
         trainable_parameters=network.count_params() - 16,
         calibration=calibration,
-        operating_points=operating_points(predictions["validation"].labels, predictions["validation"].probabilities),
+        operating_points=operating_points(
+            predictions["validation"].labels, predictions["validation"].probabilities
+        ),
         metrics={},
         notes=("A random network for tests; its stored scores are synthetic.",),
     )
-    history = pandas.DataFrame({"epoch": [1, 2], "loss": [0.6, 0.4], "val_loss": [0.62, 0.47], "val_auc": [0.9, 0.95]})
-    version = write_version(folder, model_file=model_file, card=card, history=history, predictions=predictions)
+    history = pandas.DataFrame(
+        {"epoch": [1, 2], "loss": [0.6, 0.4], "val_loss": [0.62, 0.47], "val_auc": [0.9, 0.95]}
+    )
+    version = write_version(
+        folder, model_file=model_file, card=card, history=history, predictions=predictions
+    )
     model_file.unlink()
     return version
 

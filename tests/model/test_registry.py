@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -75,7 +76,11 @@ def test_unknown_operating_point_names_those_there_are(tiny_version: Version) ->
 def test_an_existing_folder_is_never_overwritten(tiny_version: Version) -> None:
     with pytest.raises(VersionError, match="exists already"):
         write_version(
-            tiny_version.folder, model_file=tiny_version.model_file, card=tiny_version.card, history=None, predictions={}
+            tiny_version.folder,
+            model_file=tiny_version.model_file,
+            card=tiny_version.card,
+            history=None,
+            predictions={},
         )
 
 
@@ -98,7 +103,7 @@ def flip_a_byte(folder: Path) -> None:
     (folder / MODEL_FILE).write_bytes(bytes(data))
 
 
-DAMAGES = {
+DAMAGES: dict[str, tuple[Callable[[Path], object], str]] = {
     "no model": (lambda folder: (folder / MODEL_FILE).unlink(), "has no model.h5"),
     "no card": (lambda folder: (folder / CARD_FILE).unlink(), "no readable card.json"),
     "card is no JSON": (lambda folder: (folder / CARD_FILE).write_text("{"), "card .* is damaged"),
@@ -109,7 +114,9 @@ DAMAGES = {
     "flipped byte": (flip_a_byte, "checksum differs|truncated or damaged"),
     "truncated": (truncate, "truncated or damaged"),
     "pointer": (
-        lambda folder: (folder / MODEL_FILE).write_text("version https://git-lfs.github.com/spec/v1\noid sha256:0\n"),
+        lambda folder: (folder / MODEL_FILE).write_text(
+            "version https://git-lfs.github.com/spec/v1\noid sha256:0\n"
+        ),
         "git lfs pull",
     ),
     "empty": (lambda folder: (folder / MODEL_FILE).write_bytes(b""), "not an HDF5 file"),
@@ -126,7 +133,13 @@ def test_damage_has_one_sentence(copied: Path, name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["file,patient\na,b\n", "file,patient,label,subgroup,probability\na,b,SICK,,0.5\n", "", "file,patient,label,subgroup,probability\na,b,NORMAL,,1.5\n"]
+    "text",
+    [
+        "file,patient\na,b\n",
+        "file,patient,label,subgroup,probability\na,b,SICK,,0.5\n",
+        "",
+        "file,patient,label,subgroup,probability\na,b,NORMAL,,1.5\n",
+    ],
 )
 def test_damaged_predictions(copied: Path, text: str) -> None:
     (copied / "predictions" / "test.csv").write_text(text)
@@ -172,7 +185,10 @@ def test_every_class_of_the_tiny_network_is_plain(tiny_version: Version) -> None
         {"class_name": "Lambda", "config": {"function": ["4wEAAA==", None, None]}},
         {"class_name": "Dense", "module": "os", "registered_name": None},
         {"class_name": "Dense", "module": "keras.layers", "registered_name": "Custom>Dense"},
-        {"class_name": "Dense", "config": {"activation": {"class_name": "__lambda__", "config": {"value": "x"}}}},
+        {
+            "class_name": "Dense",
+            "config": {"activation": {"class_name": "__lambda__", "config": {"value": "x"}}},
+        },
         {"class_name": "function", "module": "builtins", "config": "exec", "registered_name": "function"},
         {"class_name": "Sequential", "config": {"layers": [{"class_name": "Lambda", "config": {}}]}},
         {"class_name": "TFOpLambda", "config": {}},

@@ -1,0 +1,148 @@
+"""Turns a Keras ``.h5`` network into two OpenVINO graphs, in a process of its own.
+
+``body``: image float32 (n, h, w, 3) in, the feature map of the last convolution (n, h', w', c) out.
+``head``: that feature map in, the logit (n, 1) of the probability out, before the final sigmoid.
+
+Cut there, the body can run in bfloat16 while pooling and dense layers keep float32, and feature maps cost
+no second pass. Run as ``python -m model.conversion MODEL.h5 FOLDER`` so that TensorFlow's memory (about
+600 MB) and threads go away with the process; nothing else of the serving path imports TensorFlow.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+BODY = "body.xml"
+HEAD = "head.xml"
+FILES = (BODY, "body.bin", HEAD, "head.bin")
+UNSUPPORTED_STATUS = 3
+"""Exit status for a network whose layout cannot be cut in two: plain Keras has to run it."""
+
+_CONVOLUTIONS = frozenset({"Convolution", "GroupConvolution"})
+# What may stand between the last convolution and the pooling and still belongs to its feature map: bias,
+# folded normalisation, activation. All keep the shape.
+_ELEMENTWISE = frozenset(
+    {
+        "Add",
+        "Subtract",
+        "Multiply",
+        "Relu",
+        "PRelu",
+        "Clamp",
+        "Elu",
+        "Swish",
+        "HSwish",
+        "Gelu",
+        "Sigmoid",
+        "Tanh",
+    }
+)
+
+
+class ConversionError(Exception):
+    """A network whose layout OpenVINO or the cut cannot handle; one sentence."""
+
+
+def _feature_node(graph: Any) -> Any:
+    """The last convolution with the bias, normalisation and activation that follow it."""
+    convolutions = [node for node in graph.get_ordered_ops() if node.get_type_name() in _CONVOLUTIONS]
+    if not convolutions:
+        raise ConversionError("The network has no convolution.")
+    node = convolutions[-1]
+    while True:
+        followers = list(node.output(0).get_target_inputs())
+        if len(followers) != 1 or followers[0].get_node().get_type_name() not in _ELEMENTWISE:
+            return node
+        node = followers[0].get_node()
+
+
+def split(graph: Any) -> tuple[Any, Any]:
+    """Cut an ``openvino.Model`` of a Keras classifier into (body, head); ``graph`` is used up.
+
+    Raises:
+        ConversionError: no single sigmoid output, no convolution, or paths that go round the last one.
+    """
+    import numpy as np
+    import openvino
+    from openvino import opset13 as operations
+
+    results = graph.get_results()
+    if len(results) != 1 or results[0].input_value(0).get_node().get_type_name() != "Sigmoid":
+        raise ConversionError("The network does not end in one sigmoid output.")
+    logit = results[0].input_value(0).get_node().input_value(0)
+    features = _feature_node(graph).output(0)
+    shape = features.get_partial_shape()
+    if shape.rank.get_length() != 4:
+        raise ConversionError("The last convolution does not give a feature map.")
+
+    # OpenVINO's convolutions are channels first; both graphs speak Keras' channels last to the outside.
+    followers = list(features.get_target_inputs())
+    outside = operations.transpose(features, np.array([0, 2, 3, 1], np.int64))
+    parameter = operations.parameter(
+        openvino.PartialShape([shape[0], shape[2], shape[3], shape[1]]), openvino.Type.f32, name="features"
+    )
+    inside = operations.transpose(parameter, np.array([0, 3, 1, 2], np.int64))
+    for follower in followers:
+        follower.replace_source_output(inside.output(0))
+
+    if not _reaches_only(logit, parameter):
+        raise ConversionError("The network has paths that go round its last convolution.")
+    body = openvino.Model([outside.output(0)], graph.get_parameters(), "body")
+    return body, openvino.Model([logit], [parameter], "head")
+
+
+def _reaches_only(output: Any, parameter: Any) -> bool:
+    """Whether ``parameter`` is the one input of the graph that ``output`` depends on."""
+    pending, seen, found = [output.get_node()], set(), set()
+    while pending:
+        node = pending.pop()
+        name = node.get_name()
+        if name in seen:
+            continue
+        seen.add(name)
+        if node.get_type_name() == "Parameter":
+            found.add(name)
+        pending.extend(value.get_node() for value in node.input_values())
+    return found == {parameter.get_name()}
+
+
+def convert(model_file: Path, folder: Path) -> None:
+    """Write body and head of ``model_file`` as OpenVINO IR with float32 weights into ``folder``.
+
+    Raises:
+        NetworkFileError: the file must not be opened.
+        ConversionError: the layout is not supported.
+    """
+    from model.network_file import check_network_file
+
+    check_network_file(model_file)  # before Keras builds anything
+
+    import keras
+    import openvino
+
+    network = keras.models.load_model(model_file, compile=False)
+    body, head = split(openvino.convert_model(network))
+    for graph, name in ((body, BODY), (head, HEAD)):
+        # Half-precision weights on disk would cost the float32 engine its equality with Keras.
+        openvino.save_model(graph, folder / name, compress_to_fp16=False)
+
+
+def main(arguments: list[str]) -> int:
+    from model.network_file import NetworkFileError
+
+    model_file, folder = map(Path, arguments)
+    try:
+        convert(model_file, folder)
+    except ConversionError as error:
+        sys.stderr.write(f"{error}\n")
+        return UNSUPPORTED_STATUS
+    except NetworkFileError as error:
+        sys.stderr.write(f"{error}\n")
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

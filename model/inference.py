@@ -1,0 +1,375 @@
+"""From prepared images to calibrated probabilities, fast and the same as plain Keras.
+
+OpenVINO runs a graph converted once from ``model.h5`` and cached by the file's hash; from then on neither
+TensorFlow nor Keras is imported. Convolutions run in bfloat16 where the processor has it, pooling and dense
+layers always in float32. Images go through one by one: on few cores a pass of one image already keeps them
+all busy (measured on 2 cores: batches of 4, 8 and 16 and two parallel streams were no faster), memory stays
+flat, and a film's probability does not depend on its company.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import threading
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from model.calibration import logit, sigmoid
+from model.conversion import BODY, FILES, HEAD, UNSUPPORTED_STATUS
+from model.network_file import NetworkFileError, check_network_file
+from model.registry import Card, Version, sha256_of
+
+Precision = Literal["bf16", "f32"]
+Engine = Literal["openvino", "keras"]
+
+CACHE_FORMAT = 1
+MANIFEST = "manifest.json"
+BF16_LOGIT_TOLERANCE = 0.25
+"""A bfloat16 result whose raw logit is this near to an operating point's is computed again in float32.
+
+Largest difference of the raw logit between bfloat16 and plain Keras float32: see ``tests/model/test_inference.py``.
+"""
+
+logger = logging.getLogger(__name__)
+
+
+class InferenceError(Exception):
+    """The network cannot be run; one sentence that says what to do."""
+
+
+class _UnsupportedError(Exception):
+    """OpenVINO is missing or cannot run this network; plain Keras can. The words say why."""
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """``probabilities`` float64 (n,), calibrated; ``features`` float32 (n, h, w, c), the last convolution's map."""
+
+    probabilities: NDArray[np.float64]
+    features: NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Description:
+    """What runs the network: for the page's footer, the benchmark and logs."""
+
+    engine: Engine
+    precision: Precision
+    words: str
+
+
+class _Network(Protocol):
+    def run(self, image: NDArray[np.uint8], *, features: bool) -> tuple[float, NDArray[np.float32] | None]:
+        """Raw logit, and the feature map (h, w, c) where asked for, of one image (1, h, w, 3). Thread-safe."""
+
+
+class _OpenVinoNetwork:
+    """The two graphs, compiled for one image at a time on all cores."""
+
+    def __init__(self, folder: Path, *, input_size: tuple[int, int], precision: Precision) -> None:
+        import openvino
+        from openvino.preprocess import PrePostProcessor
+
+        core = openvino.Core()
+        body = core.read_model(folder / BODY)
+        # The bytes of the image go in as they are; the conversion to float is the graph's first step.
+        steps = PrePostProcessor(body)
+        steps.input().tensor().set_element_type(openvino.Type.u8)
+        body = steps.build()
+        body.reshape([1, *input_size, 3])
+        head = core.read_model(folder / HEAD)
+        head.reshape(body.output(0).get_partial_shape())
+        hint = {"bf16": openvino.Type.bf16, "f32": openvino.Type.f32}
+        options: dict[str, Any] = {"PERFORMANCE_HINT": "LATENCY", "NUM_STREAMS": 1}
+        compiled = core.compile_model(body, "CPU", {**options, "INFERENCE_PRECISION_HINT": hint[precision]})
+        self._body = compiled.create_infer_request()
+        self._head = core.compile_model(
+            head, "CPU", {**options, "INFERENCE_PRECISION_HINT": openvino.Type.f32}
+        ).create_infer_request()
+        self._features = self._body.get_output_tensor(0)
+        self._head.set_input_tensor(0, self._features)  # no copy between the two
+        self._logit = self._head.get_output_tensor(0)
+        # One pass already uses all cores, so a second request at the same time would only cost memory.
+        self._lock = threading.Lock()
+
+    def run(self, image: NDArray[np.uint8], *, features: bool) -> tuple[float, NDArray[np.float32] | None]:
+        with self._lock:
+            self._body.infer({0: image}, share_inputs=True, share_outputs=True)
+            self._head.infer(share_outputs=True)
+            value = float(self._logit.data.item())
+            return value, np.array(self._features.data[0], dtype=np.float32) if features else None
+
+
+class _KerasNetwork:
+    """Plain Keras, where OpenVINO is missing. Never ``model.predict``: slow for one image, and its memory grows."""
+
+    def __init__(self, model_file: Path, *, input_size: tuple[int, int]) -> None:
+        try:
+            check_network_file(model_file)
+        except NetworkFileError as error:
+            raise InferenceError(str(error)) from None
+        try:
+            import keras
+            import tensorflow
+        except ImportError:
+            raise InferenceError("Neither OpenVINO nor TensorFlow is installed; run 'make setup'.") from None
+
+        network = keras.models.load_model(model_file, compile=False)
+        with_features = keras.Model(network.inputs, [network.outputs[0], _keras_features(keras, network)])
+
+        @tensorflow.function(input_signature=[tensorflow.TensorSpec((1, *input_size, 3), tensorflow.uint8)])
+        def run(image: Any) -> Any:
+            return with_features(tensorflow.cast(image, tensorflow.float32), training=False)
+
+        self._run = run
+
+    def run(self, image: NDArray[np.uint8], *, features: bool) -> tuple[float, NDArray[np.float32] | None]:
+        probability, feature_map = self._run(image)
+        return float(logit(probability.numpy()[0, 0])), feature_map.numpy()[0] if features else None
+
+
+def _keras_features(keras: Any, network: Any) -> Any:
+    """The feature map of the last convolution as a tensor of ``network``, also where a network is nested in it."""
+    kept = ("Activation", "ReLU", "BatchNormalization")
+    for position in range(len(network.layers) - 1, -1, -1):
+        layer = network.layers[position]
+        if hasattr(layer, "layers"):
+            inner = _keras_features(keras, layer)
+            # The last call of the nested network is the one from this network; Keras has no public name for it.
+            return keras.Model(layer.inputs, inner)(layer._inbound_nodes[-1].input_tensors[0])
+        if "Conv" in type(layer).__name__:
+            while position + 1 < len(network.layers) and type(network.layers[position + 1]).__name__ in kept:
+                position += 1
+            return network.layers[position].output
+    raise InferenceError("The network has no convolution; choose another version.")
+
+
+class Predictor:
+    """A version's network, ready to read images. May be shared by all threads; takes no state from a call.
+
+    Decisions (``probability >= threshold``) at the card's operating points equal those of plain Keras float32:
+    a bfloat16 result within ``BF16_LOGIT_TOLERANCE`` of one of them is computed again in float32.
+    """
+
+    def __init__(self, card: Card, network: _Network, description: Description, *, exact: Any = None) -> None:
+        """Use :meth:`load`. ``exact`` makes the float32 network, called when first needed."""
+        self.card = card
+        self.description = description
+        self._network = network
+        self._make_exact = exact
+        self._exact: _Network | None = None
+        self._exact_lock = threading.Lock()
+        calibration = card.calibration
+        thresholds = np.array([point.threshold for point in card.operating_points], dtype=np.float64)
+        self._critical = (logit(thresholds) - calibration.intercept) / calibration.slope
+
+    @classmethod
+    def load(
+        cls,
+        version: Version,
+        *,
+        cache: Path,
+        precision: Literal["auto", "bf16", "f32"] = "auto",
+        engine: Literal["auto", "openvino", "keras"] = "auto",
+    ) -> Predictor:
+        """Load ``version``; the first time on a machine the network is converted into ``cache`` (seconds).
+
+        Args:
+            cache: a folder for converted networks, made where missing; damaged entries are made anew.
+            precision: ``auto`` takes bfloat16 where OpenVINO says that the processor has it.
+            engine: ``auto`` takes plain Keras where OpenVINO is missing or cannot run the network.
+
+        Raises:
+            InferenceError: the network cannot be run.
+        """
+        size = version.card.input_size
+        if engine != "keras":
+            try:
+                return cls._load_openvino(version, cache=cache, precision=precision)
+            except _UnsupportedError as error:
+                if engine == "openvino":
+                    raise InferenceError(f"{error} Use the Keras engine instead.") from None
+                reason = f" ({error})"
+        else:
+            reason = ""
+        if precision == "bf16":
+            raise InferenceError("Plain Keras runs in float32 only; choose precision f32 or auto.")
+        words = f"plain Keras, float32{reason}"
+        return cls(
+            version.card,
+            _KerasNetwork(version.model_file, input_size=size),
+            Description("keras", "f32", words),
+        )
+
+    @classmethod
+    def _load_openvino(
+        cls, version: Version, *, cache: Path, precision: Literal["auto", "bf16", "f32"]
+    ) -> Predictor:
+        try:
+            import openvino
+        except ImportError:
+            raise _UnsupportedError("OpenVINO is not installed.") from None
+        size = version.card.input_size
+        chosen: Precision
+        if precision == "auto":
+            chosen = (
+                "bf16"
+                if "BF16" in openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+                else "f32"
+            )
+        else:
+            chosen = precision
+
+        def compiled(precision: Precision) -> _OpenVinoNetwork:
+            folder = converted(version, cache)
+            try:
+                return _OpenVinoNetwork(folder, input_size=size, precision=precision)
+            except (
+                RuntimeError
+            ) as error:  # OpenVINO's own errors; a sound cache that it cannot read after all
+                logger.warning("the converted network could not be compiled, converting again: %s", error)
+                shutil.rmtree(folder, ignore_errors=True)
+            try:
+                return _OpenVinoNetwork(converted(version, cache), input_size=size, precision=precision)
+            except RuntimeError:
+                raise _UnsupportedError(
+                    f"OpenVINO cannot run the network of version {version.name}."
+                ) from None
+
+        number = openvino.__version__.split("-")[0]
+        words = f"OpenVINO {number}, {'bfloat16, float32 near an operating point' if chosen == 'bf16' else 'float32'}"
+        exact = (lambda: compiled("f32")) if chosen == "bf16" else None
+        return cls(version.card, compiled(chosen), Description("openvino", chosen, words), exact=exact)
+
+    def predict(self, images: NDArray[np.uint8]) -> NDArray[np.float64]:
+        """Calibrated probabilities of PNEUMONIA, float64 (n,), of images uint8 (n, h, w, 3), raw 0..255.
+
+        Raises:
+            ValueError: another shape or dtype than the card's input size says.
+        """
+        return self._probabilities([self._run(image, features=False)[0] for image in self._each(images)])
+
+    def predict_with_features(self, images: NDArray[np.uint8]) -> Prediction:
+        """As :meth:`predict`, with the last convolution's feature maps from the same pass."""
+        results = [self._run(image, features=True) for image in self._each(images)]
+        maps = [feature_map for _, feature_map in results if feature_map is not None]
+        if not maps:
+            # The channels are only known from a pass; an empty batch is rare enough to pay for one.
+            blank = np.zeros((1, *self.card.input_size, 3), np.uint8)
+            empty = self.predict_with_features(blank).features[:0]
+            return Prediction(np.empty(0, np.float64), empty)
+        return Prediction(self._probabilities([value for value, _ in results]), np.stack(maps))
+
+    def _each(self, images: NDArray[np.uint8]) -> list[NDArray[np.uint8]]:
+        expected = (*self.card.input_size, 3)
+        if images.ndim != 4 or images.shape[1:] != expected or images.dtype != np.uint8:
+            raise ValueError(
+                f"expected uint8 images of shape (n, {expected}), got {images.dtype} {images.shape}"
+            )
+        images = np.ascontiguousarray(images)
+        return [images[index : index + 1] for index in range(len(images))]
+
+    def _run(self, image: NDArray[np.uint8], *, features: bool) -> tuple[float, NDArray[np.float32] | None]:
+        value, feature_map = self._network.run(image, features=features)
+        if self._make_exact is not None and np.any(np.abs(value - self._critical) <= BF16_LOGIT_TOLERANCE):
+            return self._exact_network().run(image, features=features)
+        return value, feature_map
+
+    def _exact_network(self) -> _Network:
+        with self._exact_lock:
+            if self._exact is None:
+                self._exact = self._make_exact()
+            return self._exact
+
+    def _probabilities(self, logits: list[float]) -> NDArray[np.float64]:
+        return self.card.calibration.apply(sigmoid(np.array(logits, dtype=np.float64)))
+
+
+def converted(version: Version, cache: Path) -> Path:
+    """The folder with the converted network of ``version`` under ``cache``, converted now where it is not there.
+
+    Its name holds the network's SHA-256 and OpenVINO's version, and a manifest the hashes of the files in
+    it, so a changed network, another OpenVINO, or a damaged file all lead to a fresh conversion. Written
+    beside and renamed: two processes may convert at once, the first wins.
+
+    Raises:
+        InferenceError: the conversion failed or the cache cannot be written.
+        _UnsupportedError: the layout of the network is not one that can be cut in two.
+    """
+    import openvino
+
+    release = openvino.__version__.split("-")[0]
+    folder = cache / f"{version.card.sha256}-openvino-{release}-{CACHE_FORMAT}"
+    if _is_sound(folder):
+        return folder
+    if not version.model_file.is_file() or sha256_of(version.model_file) != version.card.sha256:
+        raise InferenceError(
+            f"The network of version {version.name} is missing or not the one its card describes; restore its folder."
+        )
+    try:
+        cache.mkdir(parents=True, exist_ok=True)
+        unfinished = Path(tempfile.mkdtemp(prefix=".converting-", dir=cache))
+    except OSError:
+        raise InferenceError(f"The cache folder {cache} cannot be written; check its permissions.") from None
+    try:
+        _convert_in_subprocess(version, unfinished)
+        manifest = {name: sha256_of(unfinished / name) for name in FILES}
+        (unfinished / MANIFEST).write_text(json.dumps(manifest, indent=2), encoding="utf-8")
+        if folder.exists() and not _is_sound(folder):
+            shutil.rmtree(folder, ignore_errors=True)
+        try:
+            unfinished.rename(folder)
+        except OSError:
+            if not _is_sound(folder):  # not another process's work either
+                raise InferenceError(f"The cache folder {cache} cannot be written; check it.") from None
+    finally:
+        shutil.rmtree(unfinished, ignore_errors=True)
+    return folder
+
+
+def _is_sound(folder: Path) -> bool:
+    try:
+        manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+        return all(sha256_of(folder / name) == manifest[name] for name in FILES)
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
+
+
+def _convert_in_subprocess(version: Version, destination: Path) -> None:
+    project = str(Path(__file__).resolve().parent.parent)
+    environment = os.environ | {
+        "PYTHONPATH": os.pathsep.join(filter(None, (project, os.environ.get("PYTHONPATH")))),
+        "KERAS_BACKEND": "tensorflow",
+        "TF_CPP_MIN_LOG_LEVEL": "3",
+        "CUDA_VISIBLE_DEVICES": "",
+    }
+    result = subprocess.run(
+        [
+            sys.executable,
+            "-m",
+            "model.conversion",
+            str(version.model_file.resolve()),
+            str(destination.resolve()),
+        ],
+        env=environment,
+        capture_output=True,
+        text=True,
+        errors="replace",
+    )
+    if result.returncode == 0:
+        return
+    last_line = (result.stderr.strip().splitlines() or ["no message"])[-1]
+    if result.returncode == UNSUPPORTED_STATUS:
+        raise _UnsupportedError(last_line)
+    logger.error("conversion failed:\n%s", result.stderr)
+    raise InferenceError(f"The network of version {version.name} could not be converted: {last_line}")
