@@ -1,0 +1,106 @@
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from model import architectures
+
+TINY = architectures.Size(blocks=((1, 4), (1, 4), (1, 6), (1, 6), (1, 8)), head_units=8)
+
+
+@pytest.fixture(scope="module")
+def trained() -> Any:
+    """A training network whose normalisations are not the identity, as after some training."""
+    import keras
+
+    keras.utils.set_random_seed(1)
+    network = architectures.build_for_training(TINY)
+    random = np.random.default_rng(2)
+    for layer in network.layers:
+        if isinstance(layer, keras.layers.BatchNormalization):
+            layer.set_weights([random.uniform(0.5, 1.5, weight.shape) for weight in layer.get_weights()])
+    return network
+
+
+def images(count: int = 3, side: int = 224) -> np.ndarray:
+    grey = np.random.default_rng(3).integers(0, 256, (count, side, side, 1))
+    return np.repeat(grey, 3, axis=-1).astype(np.float32)
+
+
+@pytest.mark.slow
+def test_released_form_is_the_fine_tuned_vgg16_of_the_seed() -> None:
+    network = architectures.build()
+    assert network.count_params() == 15_245_121
+    assert network.input_shape == (None, 224, 224, 3)
+    assert network.output_shape == (None, 1)
+    convolutions = [layer.name for layer in network.layers if layer.__class__.__name__ == "Conv2D"]
+    assert len(convolutions) == 13
+    assert (convolutions[0], convolutions[-1]) == ("block1_conv1", "block5_conv3")
+
+
+def test_folded_network_gives_the_same_outputs(trained: Any) -> None:
+    folded = architectures.fold(trained, TINY)
+    pixels = images()
+    reduced = pixels.reshape(3, 112, 2, 112, 2, 3).mean((2, 4))
+    expected = trained(reduced, training=False).numpy()
+    assert np.ptp(expected) > 1e-4  # a network that answers always the same would prove nothing
+    np.testing.assert_allclose(folded(pixels, training=False).numpy(), expected, atol=2e-6)
+
+
+def test_brightness_and_contrast_of_the_exposure_change_nothing(trained: Any) -> None:
+    folded = architectures.fold(trained, TINY)
+    pixels = images()
+    np.testing.assert_allclose(folded(0.4 * pixels + 60).numpy(), folded(pixels).numpy(), atol=1e-5)
+    assert np.isfinite(folded(np.zeros((1, 224, 224, 3), np.float32)).numpy()).all()
+
+
+def test_plain_keras_opens_the_saved_network(trained: Any, tmp_path: Path) -> None:
+    import keras
+
+    from model.training import save_network
+
+    folded = architectures.fold(trained, TINY)
+    architectures.round_to_bfloat16(folded)
+    save_network(folded, tmp_path / "model.h5")
+    again = keras.models.load_model(tmp_path / "model.h5", compile=False)
+    np.testing.assert_array_equal(again(images()).numpy(), folded(images()).numpy())
+
+
+def test_rounded_weights_have_eight_significant_bits(trained: Any) -> None:
+    folded = architectures.fold(trained, TINY)
+    before = folded.get_layer("block1_conv1").get_weights()[0]
+    architectures.round_to_bfloat16(folded)
+    after = folded.get_layer("block1_conv1").get_weights()[0]
+    assert not (after.view(np.uint32) & 0xFFFF).any()
+    np.testing.assert_allclose(after, before, rtol=2**-8)
+
+
+def test_starting_weights_that_fit_are_taken(trained: Any, tmp_path: Path) -> None:
+    network = architectures.build_for_training(TINY)
+    kernel = np.full((3, 3, 3, 4), 0.25, np.float32)
+    np.savez(
+        tmp_path / "w.npz", **{"block1_conv1/kernel": kernel, "block2_conv1/kernel": np.zeros((3, 3, 1, 1))}
+    )
+    other = network.get_layer("block2_conv1").get_weights()[0]
+    assert architectures.start_from(network, tmp_path / "w.npz") == 1
+    np.testing.assert_array_equal(network.get_layer("block1_conv1").get_weights()[0], kernel)
+    np.testing.assert_array_equal(network.get_layer("block2_conv1").get_weights()[0], other)
+    np.savez(tmp_path / "none.npz", **{"dense/kernel": kernel})
+    with pytest.raises(ValueError, match="No convolution in none"):
+        architectures.start_from(network, tmp_path / "none.npz")
+
+
+@pytest.mark.slow
+def test_weights_as_keras_publishes_them_are_taken(tmp_path: Path) -> None:
+    import keras
+
+    published = keras.applications.VGG16(weights=None, include_top=False, input_shape=(32, 32, 3))
+    published.save_weights(tmp_path / "vgg16.weights.h5")
+    published.save(tmp_path / "vgg16.h5")
+    network = architectures.build_for_training()
+    assert architectures.start_from(network, tmp_path / "vgg16.h5") == 13
+    kernel = published.get_layer("block3_conv2").get_weights()[0]
+    np.testing.assert_array_equal(network.get_layer("block3_conv2").get_weights()[0], kernel)
