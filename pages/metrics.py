@@ -80,7 +80,7 @@ def show(version: Version, predictions: Predictions, curve: Roc | None, result: 
     tiles(result)
     left, right = st.columns(2, gap="large")
     with left:
-        st.subheader("Confusion matrix")
+        st.markdown("#### Confusion matrix")
         counts = result.confusion
         st.plotly_chart(
             charts.confusion_figure(counts),
@@ -91,7 +91,7 @@ def show(version: Version, predictions: Predictions, curve: Roc | None, result: 
             f"{counts.fn} false negatives, {counts.tp} true positives.",
         )
     with right:
-        st.subheader("ROC curve")
+        st.markdown("#### ROC curve")
         if curve is None:
             st.info(f"There is no ROC curve: {result.unavailable.get('auc', '')}.", icon=":material/info:")
         else:
@@ -233,9 +233,9 @@ def downloads(version: Version, result: Evaluation) -> None:
 def protocol(version: Version) -> None:
     calibration = version.card.calibration.fitted_on
     st.caption(
-        "Measured once on the data set's own test split, whose patients are not among those the network was trained "
-        f"on. Calibration ({calibration}) and operating points were chosen before, without test films. Films from "
-        "another hospital can give other figures."
+        "Measured on the data set's own test split, once, after training: by the data set's design no patient of it is "
+        "among those trained on (`python -m model data` checks that). Calibration and operating points were chosen "
+        f"before, on other films ({calibration}). Films from another hospital can give other figures."
     )
 
 

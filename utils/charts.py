@@ -1,7 +1,7 @@
 """Plotly figures: results in, figure out. No figure computes a number that is not in the result it was given.
 
-Grounds are transparent and texts take the theme's colour, so that a figure looks right in the dark theme and
-in the light one (`st.plotly_chart(figure, theme="streamlit")`). Colours are Okabe and Ito's, told apart by
+Grounds are transparent and texts beside the figure take the theme's colour, so that a figure looks right in the dark
+theme and in the light one (`st.plotly_chart(figure, theme="streamlit")`). Colours are Okabe and Ito's, told apart by
 colour-blind readers, and never the only sign.
 """
 
@@ -14,8 +14,9 @@ import plotly.graph_objects as go
 
 from model.evaluation import Confusion, Interval, OperatingRates, Proportion, Roc
 
-CLEAR = "0, 114, 178"
-FLAGGED = "230, 159, 0"
+# The matrix has grounds of its own, deep enough for white text in both themes (at least 5:1).
+CLEAR = ("#456173", "#00588f")
+FLAGGED = ("#6e5d45", "#9a5b00")
 # Between the light and the dark blue of the themes: at least 3:1 on either ground.
 CURVE = "#2c80cb"
 CURRENT = "#d55e00"
@@ -92,7 +93,7 @@ def confusion_figure(confusion: Confusion) -> go.Figure:
                     "y": label,
                     "text": f"<span style='font-size:1.9em'><b>{count}</b></span><br>{share}<br>{name}",
                     "showarrow": False,
-                    "font": {"size": 13},
+                    "font": {"size": 13, "color": "#ffffff"},
                 }
             )
     figure = go.Figure(
@@ -102,12 +103,7 @@ def confusion_figure(confusion: Confusion) -> go.Figure:
             z=depth,
             zmin=-1,
             zmax=1,
-            colorscale=[
-                [0, f"rgba({FLAGGED}, 0.75)"],
-                [0.4999, f"rgba({FLAGGED}, 0.15)"],
-                [0.5, f"rgba({CLEAR}, 0.15)"],
-                [1, f"rgba({CLEAR}, 0.55)"],
-            ],
+            colorscale=[[0, FLAGGED[1]], [0.4999, FLAGGED[0]], [0.5, CLEAR[0]], [1, CLEAR[1]]],
             showscale=False,
             xgap=4,
             ygap=4,
