@@ -7,9 +7,4 @@ import streamlit as st
 from utils import session
 
 session.prepare()
-st.navigation(
-    [
-        st.Page("pages/diagnose.py", title="Diagnose", icon=":material/radiology:", default=True),
-        st.Page("pages/metrics.py", title="Metrics", icon=":material/monitoring:"),
-    ]
-).run()
+st.navigation(session.pages()).run()

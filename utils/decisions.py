@@ -10,6 +10,8 @@ from model.registry import Predictions
 
 NORMAL = "NORMAL"
 PNEUMONIA = "PNEUMONIA"
+SHAPES = {PNEUMONIA: "▲", NORMAL: "○"}
+"""A shape beside each word, so that a decision never hangs on its colour."""
 
 ASSISTS = "Pneumoscope assists. A professional gives the verdict."
 

@@ -11,7 +11,7 @@ import csv
 import hashlib
 import io
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 import numpy as np
@@ -20,12 +20,13 @@ from PIL import Image
 
 from model.films import ImageError, Source, XRay, prepare, read_xray
 from model.quality import Remark, remarks
-from utils.decisions import decide
+from utils.decisions import SHAPES, decide
 
 PICTURE_SIDE = 1400
 """Longest side, in pixels, of the picture kept for the screen."""
 THUMBNAIL_SIZE = (96, 72)
 CSV_COLUMNS = ("file", "probability", "decision", "threshold", "version", "quality", "message")
+STOPPED = "Reading was stopped before this film's turn; drop it again to read it."
 NETWORK_FAILED = "The network could not read this film; drop it once more, and if that fails again tell your administrator."
 
 
@@ -48,6 +49,7 @@ class Reading:
         picture: JPEG for the screen, at most `PICTURE_SIDE` pixels long; empty where unreadable.
         thumbnail: small JPEG as a data URI; empty where unreadable.
         message: why the file could not be read, one sentence; empty where it could.
+        input_size: height and width, in pixels, of what the network saw.
     """
 
     key: str
@@ -58,10 +60,15 @@ class Reading:
     picture: bytes = b""
     thumbnail: str = ""
     message: str = ""
+    input_size: tuple[int, int] = (224, 224)
 
     @property
     def failed(self) -> bool:
         return self.probability is None
+
+    def settled(self, version: str) -> bool:
+        """Whether reading the same content with `version` once more could say nothing new."""
+        return self.version == version and self.message not in (STOPPED, NETWORK_FAILED)
 
 
 @dataclass(frozen=True)
@@ -71,6 +78,7 @@ class Entry:
     name: str
     key: str
     also: tuple[str, ...] = ()
+    synthetic: bool = False
 
     @property
     def remark(self) -> str:
@@ -83,17 +91,77 @@ class Entry:
         return f"The same image came {times} times{named}; it is shown once."
 
 
+@dataclass
+class Worklist:
+    """The films of one session: its entries in the order they came, and the readings of their contents."""
+
+    entries: tuple[Entry, ...] = ()
+    readings: dict[str, Reading] = field(default_factory=dict)
+
+    def reading(self, key: str) -> Reading:
+        return self.readings[key]
+
+    def probability(self, entry: Entry) -> float:
+        """The probability of a film that could be read, in [0, 1]; ValueError for another."""
+        probability = self.readings[entry.key].probability
+        if probability is None:
+            raise ValueError("this file could not be read and has no probability")
+        return probability
+
+    def settled(self, key: str, version: str) -> bool:
+        """Whether this content need not be read (again) with `version`."""
+        return key in self.readings and self.readings[key].settled(version)
+
+    def forget(self, keys: Iterable[str]) -> None:
+        """Take contents off the list that are about to be read (again)."""
+        gone = set(keys)
+        self.entries = tuple(entry for entry in self.entries if entry.key not in gone)
+
+    def keep(self, readings: Iterable[Reading]) -> None:
+        """Keep new readings; the list itself does not change yet."""
+        self.readings.update((reading.key, reading) for reading in readings)
+
+    def add(self, files: Sequence[tuple[str, str, bool]], *, version: str) -> None:
+        """Add files (name, content key, synthetic?) to the list in one step.
+
+        A content that is listed already becomes a remark on its line. One without a reading was stopped before its
+        turn: it says so, and may be dropped again.
+        """
+        entries = self.entries
+        for name, key, synthetic in files:
+            if not self.settled(key, version):
+                self.readings.setdefault(key, Reading(key=key, version=version, message=STOPPED))
+            entries = enter(entries, name, key, synthetic=synthetic)
+        self.entries = entries
+
+    def row(self, entry: Entry, *, threshold: float) -> dict[str, object]:
+        """One row of the table on the screen, for a film that could be read."""
+        reading = self.readings[entry.key]
+        probability = self.probability(entry)
+        decision = decide(probability, threshold=threshold)
+        notes = [remark.message for remark in reading.quality]
+        notes += ["Synthetic sample."] if entry.synthetic else []
+        notes += [entry.remark] if entry.remark else []
+        return {
+            "film": reading.thumbnail,
+            "file": entry.name,
+            "probability": probability,
+            "decision": f"{SHAPES[decision]} {decision}",
+            "remarks": " ".join(notes),
+        }
+
+
 def content_key(data: bytes) -> str:
     """SHA-256 of a file's bytes, 64 hexadecimal digits."""
     return hashlib.sha256(data).hexdigest()
 
 
-def enter(entries: Sequence[Entry], name: str, key: str) -> tuple[Entry, ...]:
+def enter(entries: Sequence[Entry], name: str, key: str, *, synthetic: bool = False) -> tuple[Entry, ...]:
     """The list with one more file: a new line, or a remark on the line that has the same content already."""
     for index, entry in enumerate(entries):
         if entry.key == key:
             return (*entries[:index], replace(entry, also=(*entry.also, name)), *entries[index + 1 :])
-    return (*entries, Entry(name=name, key=key))
+    return (*entries, Entry(name=name, key=key, synthetic=synthetic))
 
 
 def read_films(
@@ -149,9 +217,7 @@ def done_in_words(source: Source, *, input_size: tuple[int, int] = (224, 224)) -
     return f"{what}: {'; '.join(steps)}."
 
 
-def readings_csv(
-    entries: Sequence[Entry], readings: Mapping[str, Reading], *, threshold: float
-) -> bytes:
+def readings_csv(entries: Sequence[Entry], readings: Mapping[str, Reading], *, threshold: float) -> bytes:
     """The list as CSV (UTF-8), with the columns of `python -m model predict --csv`, decided at `threshold`.
 
     A cell that a spreadsheet would take for a formula gets an apostrophe in front (OWASP, CSV injection).
@@ -167,9 +233,9 @@ def readings_csv(
         writer.writerow(
             [
                 harmless(entry.name),
-                "" if probability is None else f"{probability:.6f}",
+                "" if probability is None else repr(probability),
                 "" if probability is None else decide(probability, threshold=threshold),
-                f"{threshold:.6g}",
+                repr(threshold),
                 harmless(reading.version),
                 harmless(quality),
                 harmless(message),
@@ -196,6 +262,7 @@ def _decode(
         key=key,
         version=version,
         source=xray.source,
+        input_size=input_size,
         quality=remarks(xray),
         picture=_jpeg(xray, (PICTURE_SIDE, PICTURE_SIDE), quality=92),
         thumbnail=data_uri(_jpeg(xray, THUMBNAIL_SIZE, quality=80)),

@@ -12,18 +12,26 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import streamlit as st
+from streamlit.navigation.page import Page
 
 from model.inference import Predictor
 from model.registry import RELEASED, Predictions, Version, VersionError, find_version
 from utils.decisions import point_at, rates_in_words
-from utils.settings import get_settings
+from utils.settings import Settings, SettingsError, get_settings
 
 log = logging.getLogger(__name__)
 
 THRESHOLD = "threshold"
 """Key of the slider, and its name in the link: `?threshold=0.37`."""
-DEFAULT_THRESHOLD = 0.5
+STANDARD_POINT = "balanced"
+"""Where a session starts, as `python -m model predict` does; a version without this point starts at 0.5."""
 _POINT = "operating-point"
+# Drawn here: Streamlit fetches the named icons of a browser tab from an address of the internet.
+_ICON = (
+    '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 32 32"><rect width="32" height="32" rx="6" fill="#0e1116"/>'
+    '<path d="M14 6v9c-2-3-5-4-7 0-2 4-2 9-1 11 3 1 8-1 8-5zM18 6v9c2-3 5-4 7 0 2 4 2 9 1 11-3 1-8-1-8-5z" '
+    'fill="#56b4e9"/></svg>'
+)
 
 
 @dataclass(frozen=True)
@@ -41,9 +49,22 @@ class Screen:
     threshold: float
 
 
+_entry_has_run = threading.Event()
+_PAGES = Path(__file__).resolve().parent.parent / "pages"
+
+
+def pages() -> list[Page]:
+    """The screens, in the order of the menu."""
+    return [
+        st.Page(_PAGES / "diagnose.py", title="Diagnose", icon=":material/radiology:", default=True),
+        st.Page(_PAGES / "metrics.py", title="Metrics", icon=":material/monitoring:"),
+    ]
+
+
 def prepare() -> None:
     """Set the page up and start loading the predictor in the background. Quick, and safe to call again."""
-    st.set_page_config(page_title="Pneumoscope", page_icon=":material/pulmonology:", layout="wide")
+    _entry_has_run.set()
+    st.set_page_config(page_title="Pneumoscope", page_icon=_ICON, layout="wide")
     version, _ = current_version()
     if version is not None:
         predictor(version)
@@ -55,6 +76,7 @@ def enter(title: str) -> Screen:
     Args:
         title: name of the page, for the browser's tab.
     """
+    _pass_through_entry()
     prepare()
     st.set_page_config(page_title=f"{title} · Pneumoscope")
     version, problem = current_version()
@@ -63,28 +85,40 @@ def enter(title: str) -> Screen:
     return Screen(version=version, problem=problem, threshold=threshold)
 
 
+def _pass_through_entry() -> None:
+    """Run `app.py` first where a page was asked for before any session has run it.
+
+    Until `st.navigation` has been called once in a server's life, Streamlit takes a `pages` folder for its older kind
+    of app, whose pages run without the entry script (checked on 1.67). Calling it ends that; the same request is
+    then run again, by way of `app.py`.
+    """
+    if not _entry_has_run.is_set():
+        _entry_has_run.set()
+        st.navigation(pages())
+        st.rerun()
+
+
 def current_version() -> tuple[Version | None, str]:
     """The version in use, or None and one sentence that says why not.
 
     Read again only when a file of a version changes, so that it costs next to nothing at each run of a page.
     """
-    settings = get_settings()
-    name = None if settings.version is None else str(settings.version)
-    roots = (settings.home / "versions", RELEASED)
     try:
-        return _find(name, roots, _stamp(name, roots)), ""
-    except VersionError as error:
+        settings = get_settings()
+        roots = (RELEASED, settings.versions)
+        return _find(settings.version, roots, _stamp(settings.version, roots)), ""
+    except (SettingsError, VersionError) as error:
         return None, str(error)
 
 
 def predictor(version: Version) -> Future[Predictor]:
     """The predictor of a version, loading in a thread of its own since the first call of any session."""
-    return _load(version.name, version.card.sha256, version, get_settings().home / "cache")
+    return _load(version.name, version.card.sha256, version, get_settings())
 
 
 def forget_predictor(version: Version) -> None:
     """Drop a predictor that failed to load, so that the next call tries again."""
-    _load.clear(version.name, version.card.sha256, version, get_settings().home / "cache")
+    _load.clear(version.name, version.card.sha256, version, get_settings())
 
 
 @st.cache_resource(max_entries=4, show_spinner=False)
@@ -94,7 +128,9 @@ def _find(name: str | None, roots: tuple[Path, ...], stamp: tuple[tuple[str, int
 
 def _stamp(name: str | None, roots: tuple[Path, ...]) -> tuple[tuple[str, int, int], ...]:
     """Path, time and size of every file that decides which version is in use."""
-    folders = [folder for root in roots if root.is_dir() for folder in sorted(root.iterdir()) if folder.is_dir()]
+    folders = [
+        folder for root in roots if root.is_dir() for folder in sorted(root.iterdir()) if folder.is_dir()
+    ]
     if name is not None and Path(name).is_dir():
         folders.append(Path(name))
     stamps = []
@@ -108,12 +144,15 @@ def _stamp(name: str | None, roots: tuple[Path, ...]) -> tuple[tuple[str, int, i
 
 
 @st.cache_resource(max_entries=2, show_spinner=False)
-def _load(name: str, sha256: str, _version: Version, _cache: Path) -> Future[Predictor]:
+def _load(name: str, sha256: str, _version: Version, _settings: Settings) -> Future[Predictor]:
     future: Future[Predictor] = Future()
 
     def work() -> None:
         try:
-            future.set_result(Predictor.load(_version, cache=_cache))
+            loaded = Predictor.load(
+                _version, cache=_settings.cache, precision=_settings.precision, engine=_settings.engine
+            )
+            future.set_result(loaded)
         except Exception as error:
             # Whatever goes wrong must reach the waiting page, or it would wait for ever.
             log.error("version %s could not be loaded: %s", name, error)
@@ -130,7 +169,7 @@ def _threshold_controls(version: Version | None) -> float:
             "Threshold",
             min_value=0.0,
             max_value=1.0,
-            value=DEFAULT_THRESHOLD,
+            value=next((point.threshold for point in points if point.name == STANDARD_POINT), 0.5),
             step=0.001,
             format="%.3f",
             key=THRESHOLD,
@@ -154,7 +193,8 @@ def _threshold_controls(version: Version | None) -> float:
     )
     if current is not None:
         st.caption(f"**{current.name}**: {current.rule}")
-    st.caption(rates_at(version, threshold))
+    else:
+        st.caption("Set by hand, between the operating points.")
     st.caption(f"Version {version.name}, {version.card.created:%d %B %Y}")
     return threshold
 
@@ -168,7 +208,9 @@ def _take_point(thresholds: dict[str, float]) -> None:
 def rates_at(version: Version, threshold: float) -> str:
     """What the threshold costs and gains, from the version's stored test predictions, in one sentence."""
     try:
-        return rates_in_words(_test_predictions(version.name, version.card.sha256, version), threshold=threshold)
+        return rates_in_words(
+            _test_predictions(version.name, version.card.sha256, version), threshold=threshold
+        )
     except (OSError, VersionError, KeyError, ValueError):
         return "What this threshold costs and gains is not known: this version holds no test predictions."
 

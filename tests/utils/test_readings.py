@@ -1,0 +1,163 @@
+"""Readings: one bad file never stops the rest, the network runs once a content, nothing of the upload is kept."""
+
+from __future__ import annotations
+
+import csv
+import io
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from PIL import Image
+
+from utils.readings import (
+    CSV_COLUMNS,
+    NETWORK_FAILED,
+    STOPPED,
+    Entry,
+    Reading,
+    Worklist,
+    batches,
+    content_key,
+    done_in_words,
+    enter,
+    harmless,
+    read_films,
+    readings_csv,
+)
+
+
+def png(seed: int, size: tuple[int, int] = (120, 90)) -> bytes:
+    """A PNG of grey noise over a gradient; `size` is (width, height)."""
+    random = np.random.default_rng(seed)
+    pixels = np.linspace(30, 200, size[0])[None, :] + random.normal(0, 12, (size[1], size[0]))
+    target = io.BytesIO()
+    Image.fromarray(pixels.clip(0, 255).astype(np.uint8)).save(target, format="PNG")
+    return target.getvalue()
+
+
+class MeanReader:
+    """Reads brightness as probability, and remembers how many images it has seen."""
+
+    def __init__(self) -> None:
+        self.seen = 0
+
+    def predict(self, images: NDArray[np.uint8]) -> NDArray[np.float64]:
+        assert images.dtype == np.uint8
+        assert images.shape[1:] == (224, 224, 3)
+        self.seen += len(images)
+        return images.mean(axis=(1, 2, 3)) / 255.0
+
+
+class FragileReader(MeanReader):
+    """Fails on any batch that holds a bright image."""
+
+    def predict(self, images: NDArray[np.uint8]) -> NDArray[np.float64]:
+        if (images.mean(axis=(1, 2, 3)) > 200).any():
+            raise RuntimeError("engine says no")
+        return super().predict(images)
+
+
+def test_a_bad_file_has_its_sentence_and_the_rest_goes_on() -> None:
+    good, other = png(1), png(2)
+    readings = read_films([good, b"not a picture", other], reader=MeanReader(), version="v")
+    assert [reading.failed for reading in readings] == [False, True, False]
+    assert readings[1].message
+    assert readings[1].picture == b""
+    assert readings[1].source is None
+    assert readings[0].key == content_key(good)
+    assert 0 < (readings[2].probability or 0) < 1
+    assert readings[0].thumbnail.startswith("data:image/jpeg;base64,")
+    with Image.open(io.BytesIO(readings[0].picture)) as picture:
+        assert picture.size == (120, 90)
+
+
+def test_only_bad_files_do_not_run_the_network() -> None:
+    reader = MeanReader()
+    assert all(reading.failed for reading in read_films([b"", b"x"], reader=reader, version="v"))
+    assert reader.seen == 0
+
+
+def test_a_film_on_which_the_network_fails_does_not_take_the_others_with_it() -> None:
+    target = io.BytesIO()
+    bright = np.full((90, 120), 250, dtype=np.uint8)
+    bright[::9] = 230
+    Image.fromarray(bright).save(target, format="PNG")
+    readings = read_films([png(1), target.getvalue(), png(2)], reader=FragileReader(), version="v")
+    assert [reading.message for reading in readings] == ["", NETWORK_FAILED, ""]
+
+
+def test_batches_cover_everything_once_and_begin_with_one() -> None:
+    parts = list(batches(20, first=1, size=8))
+    assert [index for part in parts for index in range(20)[part]] == list(range(20))
+    assert parts[0] == slice(0, 1)
+    assert list(batches(0)) == []
+
+
+def test_duplicates_are_one_line_with_a_remark() -> None:
+    entries = enter(enter(enter((), "a.png", "k"), "b.png", "l"), "copy of a.png", "k")
+    assert [entry.name for entry in entries] == ["a.png", "b.png"]
+    assert entries[0].remark == "The same image came 2 times (also as copy of a.png); it is shown once."
+    assert entries[1].remark == ""
+    assert Entry("a", "k", also=("a",)).remark == "The same image came 2 times; it is shown once."
+
+
+def test_a_stopped_file_says_so_and_can_be_dropped_again() -> None:
+    worklist = Worklist()
+    data = png(1)
+    key = content_key(data)
+    worklist.add([("a.png", key, False)], version="v")
+    assert worklist.reading(key).message == STOPPED
+    assert not worklist.settled(key, "v")
+    worklist.forget([key])
+    worklist.keep(read_films([data], reader=MeanReader(), version="v"))
+    worklist.add([("a.png", key, False)], version="v")
+    assert worklist.settled(key, "v")
+    assert not worklist.settled(key, "another version")
+    assert [entry.remark for entry in worklist.entries] == [""]
+
+
+def test_rows_follow_the_threshold() -> None:
+    worklist = Worklist(
+        entries=(Entry("a.png", "k", synthetic=True),), readings={"k": Reading("k", "v", probability=0.4)}
+    )
+    assert worklist.row(worklist.entries[0], threshold=0.5)["decision"] == "○ NORMAL"
+    row = worklist.row(worklist.entries[0], threshold=0.4)
+    assert row["decision"] == "▲ PNEUMONIA"
+    assert row["remarks"] == "Synthetic sample."
+
+
+def test_done_in_words() -> None:
+    (reading,) = read_films([png(1)], reader=MeanReader(), version="v")
+    assert reading.source is not None
+    words = done_in_words(reading.source)
+    assert words.startswith("PNG, 120 × 90 pixels, 8 bit")
+    assert words.endswith("resized to 224 × 224 for the network.")
+
+
+def rows_of(table: bytes) -> list[dict[str, str]]:
+    return list(csv.DictReader(io.StringIO(table.decode("utf-8"))))
+
+
+def test_csv_has_the_columns_of_the_command_line_and_a_row_a_file() -> None:
+    good = Reading("k", "v", probability=0.25)
+    bad = Reading("l", "v", message="The file is empty.")
+    table = readings_csv([Entry("a.png", "k"), Entry("ü,b.png", "l")], {"k": good, "l": bad}, threshold=0.25)
+    rows = rows_of(table)
+    assert tuple(rows[0]) == CSV_COLUMNS
+    assert rows[0]["probability"] == "0.25"
+    assert rows[0]["decision"] == "PNEUMONIA"
+    assert rows[1]["file"] == "ü,b.png"
+    assert rows[1]["message"] == "The file is empty."
+    assert rows[1]["probability"] == ""
+    assert rows[1]["decision"] == ""
+
+
+@pytest.mark.parametrize("name", ["=1+1.png", "+x", "-x", "@x", "\tx", '=cmd|" /C calc"!A0'])
+def test_no_name_is_a_formula(name: str) -> None:
+    assert harmless(name) == f"'{name}"
+    (row,) = rows_of(
+        readings_csv([Entry(name, "k")], {"k": Reading("k", "v", probability=0.1)}, threshold=0.5)
+    )
+    assert row["file"] == f"'{name}"
+    assert harmless("a=1.png") == "a=1.png"

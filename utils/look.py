@@ -1,0 +1,134 @@
+"""The look of an answer: HTML and CSS made from values. Every text that comes from outside is escaped here."""
+
+from __future__ import annotations
+
+from html import escape
+
+from utils.decisions import NORMAL, PNEUMONIA, decide, format_probability
+
+# Okabe and Ito's orange and sky blue, darkened for the light theme to keep a contrast of at least 4.5 to 1.
+STYLE = """<style>
+.stMainBlockContainer { padding: 3.25rem 2.5rem 2rem; max-width: 96rem; }
+.stMainBlockContainer h1 { font-size: 1.5rem; padding: 0 0 .25rem; }
+.stApp { --flagged: #e69f00; --clear: #56b4e9; }
+@supports (color: light-dark(#000, #fff)) {
+  .stApp { --flagged: light-dark(#9a5b00, #e69f00); --clear: light-dark(#005f99, #56b4e9); }
+}
+.stVerticalBlock.st-key-viewer { background: #000; border-radius: .375rem; height: min(66vh, 42rem); min-height: 19rem;
+  overflow: hidden; align-items: center; justify-content: center; }
+.st-key-viewer [data-testid="stElementContainer"], .st-key-viewer [data-testid="stHtml"],
+ .st-key-viewer [data-testid="stFullScreenFrame"],
+.st-key-viewer [data-testid="stImage"], .st-key-viewer [data-testid="stImageContainer"] {
+  height: 100%; width: 100%; }
+.st-key-viewer img { width: 100%; height: 100%; max-height: 100vh; object-fit: contain; border-radius: 0; }
+.stVerticalBlock.st-key-status { min-height: 2.75rem; justify-content: center; }
+.pneu { font-variant-numeric: tabular-nums; line-height: 1.45; overflow-wrap: anywhere; }
+.pneu-empty { color: #9aa3af; height: 100%; display: grid; place-items: center; text-align: center; padding: 1rem; }
+.pneu-name { font-weight: 600; min-height: 1.5em; }
+.pneu-tag { border: 1px solid currentColor; border-radius: 1em; padding: 0 .6em; font-size: .8rem; margin-left: .5em;
+  white-space: nowrap; }
+.pneu-label { opacity: .75; font-size: .9rem; margin-top: .75rem; }
+.pneu-number { font-size: 3.5rem; line-height: 1.1; font-weight: 600; letter-spacing: -.01em; }
+.pneu-bar { position: relative; height: .75rem; border-radius: .375rem; margin: .75rem 0 1.9rem;
+  background: color-mix(in srgb, currentColor 16%, transparent); }
+.pneu-bar > i { position: absolute; inset: 0 auto 0 0; border-radius: .375rem; background: var(--tone, currentColor); }
+.pneu-bar > b { position: absolute; top: -.35rem; bottom: -.35rem; width: 3px; margin-left: -1.5px;
+  background: currentColor; box-shadow: 0 0 0 2px color-mix(in srgb, currentColor 0%, var(--ground, transparent)); }
+.pneu-bar > span { position: absolute; top: 1.15rem; font-size: .85rem; white-space: nowrap; }
+.pneu-decision { display: flex; gap: .75rem; align-items: center; min-height: 3.5rem; padding: .5rem .9rem;
+  border: 2px solid var(--tone, color-mix(in srgb, currentColor 25%, transparent)); border-radius: .375rem; }
+.pneu-triangle { width: 2rem; height: 1.75rem; flex: none; background: var(--tone);
+  clip-path: polygon(50% 0, 100% 100%, 0 100%); }
+.pneu-ring { width: 1.9rem; height: 1.9rem; flex: none; border: .3rem solid var(--tone); border-radius: 50%; }
+.pneu-decision strong { font-size: 1.35rem; display: block; line-height: 1.2; color: var(--tone, inherit); }
+.pneu-decision small { font-size: .9rem; opacity: .85; }
+.pneu p { margin: .75rem 0 0; }
+.pneu ul { margin: .25rem 0 0; padding-left: 0; list-style: none; }
+.pneu li { padding-left: 1.4em; text-indent: -1.4em; margin-bottom: .25rem; }
+.pneu-quiet { opacity: .75; font-size: .9rem; }
+.pneu-panel { min-height: 29rem; }
+@media (max-width: 640px) {
+  .stMainBlockContainer { padding: 4rem 1rem 2rem; }
+  .stVerticalBlock.st-key-viewer { height: 19rem; }
+  .pneu-number { font-size: 2.75rem; }
+  .pneu-panel { min-height: 0; }
+}
+</style>"""
+
+_ICONS = {
+    PNEUMONIA: '<span class="pneu-triangle" aria-hidden="true"></span>',
+    NORMAL: '<span class="pneu-ring" aria-hidden="true"></span>',
+}
+_TONES = {PNEUMONIA: "var(--flagged)", NORMAL: "var(--clear)"}
+_REASONS = {
+    PNEUMONIA: "flagged: the probability is at or above the threshold",
+    NORMAL: "not flagged: the probability is below the threshold",
+}
+
+
+def empty_viewer(text: str) -> str:
+    """The dark frame with a sentence where the X-ray will be."""
+    return f'<div class="pneu pneu-empty"><div>{escape(text)}</div></div>'
+
+
+def name_line(name: str, *, synthetic: bool = False) -> str:
+    """The name of the opened film; synthetic films are marked."""
+    tag = '<span class="pneu-tag">SYNTHETIC, NOT A PATIENT</span>' if synthetic else ""
+    return f'<div class="pneu pneu-name">{escape(name)}{tag}</div>'
+
+
+def answer(
+    probability: float | None,
+    *,
+    threshold: float,
+    rates: str,
+    quality: tuple[str, ...] = (),
+    done: str = "",
+    remark: str = "",
+) -> str:
+    """The answer for one film: number, bar with the threshold marked, decision by word, shape and colour, and words.
+
+    Without a probability the same panel stands empty, so that nothing moves when the answer arrives.
+    """
+    if probability is None:
+        number, fill, tone = "–", "", ""
+        spoken = f"No film yet. Threshold {threshold:.3f}."
+        decision = "<div><strong>–</strong><small>no film yet</small></div>"
+    else:
+        decided = decide(probability, threshold=threshold)
+        number = format_probability(probability, threshold=threshold)
+        fill = f'<i style="width:{probability * 100:.2f}%"></i>'
+        tone = f' style="--tone:{_TONES[decided]}"'
+        spoken = f"Probability {number}, threshold {threshold:.3f}."
+        decision = f"{_ICONS[decided]}<div><strong>{decided}</strong><small>{_REASONS[decided]}</small></div>"
+        number = escape(number)
+    place = f"left:{threshold * 100:.2f}%"
+    # The label keeps inside the bar at both ends.
+    label = f"{place};transform:translateX(-{threshold * 100:.0f}%)"
+    parts = [
+        f'<div class="pneu pneu-panel"{tone}>',
+        '<div class="pneu-label" style="margin-top:0">Probability of pneumonia</div>',
+        f'<div class="pneu-number">{number}</div>',
+        f'<div class="pneu-bar" role="img" aria-label="{escape(spoken)}">{fill}<b style="{place}"></b>'
+        f'<span style="{label}">threshold {threshold:.3f}</span></div>',
+        f'<div class="pneu-decision" role="status">{decision}</div>',
+    ]
+    if rates:
+        parts.append(f"<p>{escape(rates)}</p>")
+    if probability is not None:
+        lines = [f"<li>⚠ {escape(line)}</li>" for line in quality] or ["<li>✓ No remarks.</li>"]
+        parts.append(f'<div class="pneu-label">Quality of the film</div><ul>{"".join(lines)}</ul>')
+    if remark:
+        parts.append(f'<p class="pneu-quiet">{escape(remark)}</p>')
+    if done:
+        parts.append(f'<p class="pneu-quiet">{escape(done)}</p>')
+    return "".join([*parts, "</div>"])
+
+
+def bad_files(lines: list[tuple[str, str]]) -> str:
+    """Names and sentences of the files that could not be read."""
+    items = "".join(
+        f"<li>✕ <strong>{escape(name)}</strong>: {escape(message)}</li>" for name, message in lines
+    )
+    heading = "1 file could not be read" if len(lines) == 1 else f"{len(lines)} files could not be read"
+    return f'<div class="pneu" role="alert"><div class="pneu-label">{heading}</div><ul>{items}</ul></div>'
