@@ -281,9 +281,17 @@ class Predictor:
 
     def _run(self, image: NDArray[np.uint8], *, features: bool) -> tuple[float, NDArray[np.float32] | None]:
         value, feature_map = self._network.run(image, features=features)
-        if self._make_exact is not None and np.any(np.abs(value - self._critical) <= BF16_LOGIT_TOLERANCE):
+        if self._is_close(value):
             return self._exact_network().run(image, features=features)
         return value, feature_map
+
+    def needs_float32(self, image: NDArray[np.uint8]) -> bool:
+        """Whether one image (1, h, w, 3) is so near to an operating point that it is read in float32 as well."""
+        return self._is_close(self._network.run(image, features=False)[0])
+
+    def _is_close(self, value: float) -> bool:
+        near = np.abs(value - self._critical) <= BF16_LOGIT_TOLERANCE
+        return self._make_exact is not None and bool(near.any())
 
     def _exact_network(self) -> _Network:
         with self._exact_lock:

@@ -24,13 +24,13 @@ import numpy as np
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
 
 from model.calibration import Calibration, OperatingPoint
+from model.dataset import CLASSES as CLASSES
 from model.network_file import NetworkFileError, check_network_file
 
 if TYPE_CHECKING:
     import pandas
 
 RELEASED = Path(__file__).parent / "released"
-CLASSES = ("NORMAL", "PNEUMONIA")
 Split = Literal["validation", "test"]
 
 MODEL_FILE = "model.h5"

@@ -1,0 +1,425 @@
+"""The command line: ``python -m model COMMAND``. Exit status 0 only on success; each error one line on stderr."""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import importlib
+import json
+import os
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from model.dataset import EXTENSIONS, DatasetError, Film, read_dataset
+from model.films import ImageError, XRay, prepare, read_xray
+from model.inference import InferenceError, Predictor
+from model.quality import remarks
+from model.registry import (
+    CLASSES,
+    PREDICTION_COLUMNS,
+    RELEASED,
+    Card,
+    Version,
+    VersionError,
+    find_version,
+    scan_versions,
+)
+from utils.settings import Settings, SettingsError, get_settings
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+PROGRAM = "python -m model"
+PREDICT_COLUMNS = ("file", "probability", "decision", "threshold", "version", "quality", "message")
+STANDARD_POINT = "balanced"
+
+
+class CommandError(Exception):
+    """What the user asked for cannot be done; one sentence."""
+
+
+def report(message: object) -> None:
+    """One line on stderr, without tearing a progress bar that may be there."""
+    from tqdm import tqdm
+
+    tqdm.write(f"{PROGRAM}: {' '.join(str(message).split())}", file=sys.stderr)
+
+
+def _versions(settings: Settings) -> tuple[Path, ...]:
+    return RELEASED, settings.versions
+
+
+def _version(arguments: argparse.Namespace, settings: Settings) -> Version:
+    return find_version(arguments.version or settings.version, *_versions(settings))
+
+
+def _threshold(text: str | None, card: Card) -> float:
+    """A number in [0, 1] or an operating point's name; without either, the version's balanced point."""
+    if text is None:
+        return card.operating_point(STANDARD_POINT).threshold
+    try:
+        value = float(text)
+    except ValueError:
+        return card.operating_point(text).threshold
+    if not 0 <= value <= 1:
+        raise CommandError(f"A threshold lies between 0 and 1, not {text}.")
+    return value
+
+
+def _predictor(version: Version, settings: Settings) -> Predictor:
+    return Predictor.load(version, cache=settings.cache, precision=settings.precision, engine=settings.engine)
+
+
+def _harmless(cell: str) -> str:
+    """Text that a spreadsheet would run as a formula gets an apostrophe in front (OWASP, CSV injection)."""
+    return f"'{cell}" if cell.startswith(("=", "+", "-", "@", "\t", "\r", "\n")) else cell
+
+
+def _replace(path: Path, write: Callable[[Path], None]) -> None:
+    """Write a file beside its name and rename it: what is there is always whole."""
+    unfinished = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write(unfinished)
+        unfinished.replace(path)
+    except OSError as error:
+        raise CommandError(f"{path} cannot be written: {error.strerror}.") from None
+    finally:
+        unfinished.unlink(missing_ok=True)
+
+
+def _write_rows(path: Path, columns: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
+    def write(unfinished: Path) -> None:
+        with unfinished.open("w", newline="", encoding="utf-8") as stream:
+            writer = csv.writer(stream, lineterminator="\n")
+            writer.writerow(columns)
+            writer.writerows(rows)
+
+    _replace(path, write)
+
+
+def _found(names: Sequence[Path]) -> Iterator[Path]:
+    """Files as named, and in folders, at any depth, those named like images; each once."""
+    seen: set[Path] = set()
+    for name in names:
+        if name.is_dir():
+            inside = (path for path in name.rglob("*") if path.suffix.lower() in EXTENSIONS)
+            files = sorted(path for path in inside if path.is_file() and not path.name.startswith("."))
+            if not files:
+                raise CommandError(f"Folder {name} holds no image ({', '.join(EXTENSIONS)}).")
+        else:
+            files = [name]
+        for path in files:
+            if path.resolve() not in seen:
+                seen.add(path.resolve())
+                yield path
+
+
+def _read(path: Path, predictor: Predictor) -> tuple[XRay, NDArray[np.uint8]]:
+    """One film and what the network sees of it; ImageError also where the file itself cannot be read."""
+    try:
+        data = path.read_bytes()
+    except FileNotFoundError:
+        raise ImageError("There is no such file.") from None
+    except OSError as error:
+        raise ImageError(f"The file cannot be read: {error.strerror}.") from None
+    xray = read_xray(data)
+    return xray, prepare(xray.pixels, size=predictor.card.input_size)
+
+
+def predict(arguments: argparse.Namespace, settings: Settings) -> int:
+    """Read films; one bad file never stops the rest, but makes the exit status 1."""
+    from tqdm import tqdm
+
+    files = list(_found(arguments.files))
+    version = _version(arguments, settings)
+    threshold = _threshold(arguments.threshold, version.card)
+    predictor = _predictor(version, settings)
+    rows: list[tuple[str, ...]] = []
+    failed = 0
+    try:
+        for path in tqdm(files, unit="film", disable=None, dynamic_ncols=True):
+            probability = decision = quality = message = ""
+            try:
+                xray, image = _read(path, predictor)
+            except ImageError as error:
+                failed += 1
+                message = str(error)
+                report(f"{path}: {message}")
+            else:
+                value = float(predictor.predict(image[None])[0])
+                # repr keeps every digit: a reader of the file must come to the same decision.
+                probability, decision = repr(value), CLASSES[int(value >= threshold)]
+                quality = "; ".join(remark.message for remark in remarks(xray))
+                if arguments.csv is None:
+                    tqdm.write(f"{value:.4f}  {decision:<9}  {path}{'  ' + quality if quality else ''}")
+            row = (str(path), probability, decision, repr(threshold), version.name, quality, message)
+            rows.append(tuple(map(_harmless, row)))
+    finally:
+        if arguments.csv is not None and rows:  # also what was read before Ctrl-C
+            _write_rows(arguments.csv, PREDICT_COLUMNS, rows)
+    if arguments.csv is not None:
+        print(f"{len(files) - failed} of {len(files)} films read, written to {arguments.csv}.")
+    return 1 if failed else 0
+
+
+def _chosen_split(wanted: str | None, folder: Path) -> tuple[str, tuple[Film, ...]]:
+    dataset = read_dataset(folder)
+    split = wanted or ("test" if "test" in dataset.splits else dataset.splits[0])
+    films = dataset.split(split)
+    if not films:
+        raise CommandError(f"{folder} has no split {split!r}; it has: {', '.join(dataset.splits)}.")
+    return split, films
+
+
+def evaluate(arguments: argparse.Namespace, settings: Settings) -> int:
+    """Read a labelled split and measure; unreadable films are named, left out and make the exit status 1."""
+    import numpy as np
+    from tqdm import tqdm
+
+    from model import evaluation
+
+    split, films = _chosen_split(arguments.split, arguments.data)
+    version = _version(arguments, settings)
+    threshold = _threshold(arguments.threshold, version.card)
+    predictor = _predictor(version, settings)
+    read: list[Film] = []
+    probabilities: list[float] = []
+    unreadable: list[str] = []
+    for film in tqdm(films, unit="film", disable=None, dynamic_ncols=True):
+        name = film.path.relative_to(arguments.data).as_posix()
+        try:
+            _, image = _read(film.path, predictor)
+        except ImageError as error:
+            unreadable.append(name)
+            report(f"{film.path}: {error}")
+        else:
+            read.append(film)
+            probabilities.append(float(predictor.predict(image[None])[0]))
+    if not read:
+        raise CommandError(f"No film of {arguments.data} could be read.")
+    result = evaluation.evaluate(
+        np.array([film.label for film in read]),
+        np.array(probabilities),
+        threshold=threshold,
+        patients=[film.patient for film in read],
+    ).as_json()
+    result |= {
+        "version": version.name,
+        "sha256": version.card.sha256,
+        "split": split,
+        "unreadable": unreadable,
+        "engine": predictor.description.words,
+    }
+    if arguments.json is not None:
+        text = json.dumps(result, indent=2, ensure_ascii=False) + "\n"
+        _replace(arguments.json, lambda path: _write_text(path, text))
+    if arguments.csv is not None:
+        _write_rows(
+            arguments.csv,
+            PREDICTION_COLUMNS,
+            [
+                (
+                    film.path.relative_to(arguments.data).as_posix(),
+                    film.patient,
+                    film.class_name,
+                    film.subgroup,
+                    repr(probability),
+                )
+                for film, probability in zip(read, probabilities, strict=True)
+            ],
+        )
+    print(_figures(result))
+    return 1 if unreadable else 0
+
+
+def _write_text(path: Path, text: str) -> None:
+    path.write_text(text, encoding="utf-8")
+
+
+def _figures(result: dict[str, Any]) -> str:
+    """The main figures as lines for a terminal."""
+    counts = result["confusion"]
+    lines = [
+        f"{result['version']} on {result['n']} films of split {result['split']}, "
+        f"threshold {result['threshold']:.4g}:"
+    ]
+    names = ("auc", "average_precision", "accuracy", "sensitivity", "specificity", "precision", "npv")
+    for name in (*names, "f1_pneumonia", "f1_normal", "brier", "ece"):
+        value, interval = result[name], result.get(f"{name}_ci")
+        shown = "not defined" if value is None else f"{value:.4f}"
+        if interval is not None:
+            shown += f"  (95 % interval {interval[0]:.4f} to {interval[1]:.4f})"
+        lines.append(f"  {name.replace('_', ' '):<18} {shown}")
+    lines.append(f"  {'confusion':<18} " + ", ".join(f"{key} {value}" for key, value in counts.items()))
+    return "\n".join(lines)
+
+
+def show_list(arguments: argparse.Namespace, settings: Settings) -> int:
+    """The versions there are, newest first; damaged ones on stderr make the exit status 1."""
+    versions, damaged = scan_versions(*_versions(settings))
+    for version in versions:
+        auc = (version.card.metrics.get("test") or {}).get("auc")
+        shown = "" if auc is None else f"test AUC {auc:.4f}"
+        created = version.card.created.strftime("%Y-%m-%d")
+        print(f"{version.name:<24} {created}  {version.card.architecture:<16} {shown}".rstrip())
+    for error in damaged:
+        report(error)
+    if not versions and not damaged:
+        raise CommandError(f"There is no version in {' or '.join(map(str, _versions(settings)))}.")
+    return 1 if damaged else 0
+
+
+def show_card(arguments: argparse.Namespace, settings: Settings) -> int:
+    """A version's card as JSON."""
+    print(_version(arguments, settings).card.model_dump_json(indent=2))
+    return 0
+
+
+def samples(arguments: argparse.Namespace, settings: Settings) -> int:
+    """Make the synthetic films that ship with the project."""
+    from model.samples import SAMPLES, make_samples
+
+    for sample in make_samples(arguments.data, arguments.out or SAMPLES):
+        print(sample)
+    return 0
+
+
+def benchmark(arguments: argparse.Namespace, settings: Settings) -> int:
+    """Measure this machine; see model/benchmark.py."""
+    from model import benchmark as measuring
+
+    version = _version(arguments, settings)
+    result = measuring.measure(
+        version, cache=settings.cache, rounds=arguments.rounds, films=arguments.films, memory=arguments.memory
+    )
+    if arguments.json is not None:
+        text = json.dumps(result.as_json(), indent=2) + "\n"
+        if arguments.json == Path("-"):
+            print(text, end="")
+            return 0
+        _replace(arguments.json, lambda path: _write_text(path, text))
+    print(result.as_text())
+    return 0
+
+
+def train(arguments: argparse.Namespace, settings: Settings) -> int:
+    """Train a version; see model/training.py."""
+    training = importlib.import_module("model.training")
+    status: int = training.run(arguments, versions=settings.versions)
+    return status
+
+
+def _positive(text: str) -> int:
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError("must be 1 or more")
+    return value
+
+
+def _parser(command: str | None) -> argparse.ArgumentParser:
+    """The parser; ``command`` is the one about to run, whose own arguments may need a slow import."""
+    parser = argparse.ArgumentParser(
+        prog=PROGRAM,
+        description="Pneumoscope on the command line. It assists; a professional gives the verdict.",
+    )
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+
+    def add(name: str, run: Callable[[argparse.Namespace, Settings], int], help: str, more: str = "") -> Any:  # noqa: A002
+        made = commands.add_parser(
+            name, help=help, description=f"{help[0].upper()}{help[1:]}. {more}".strip()
+        )
+        made.set_defaults(run=run)
+        return made
+
+    def add_choice(made: argparse.ArgumentParser, *, threshold: bool = True) -> None:
+        made.add_argument(
+            "--version", metavar="V", help="name or folder (default: the newest released version)"
+        )
+        if threshold:
+            made.add_argument(
+                "--threshold",
+                metavar="T",
+                help="a number in 0..1 or an operating point's name (default: the version's balanced point)",
+            )
+
+    made = add(
+        "predict",
+        predict,
+        "probability and decision for films",
+        "A file that cannot be read has its own line on stderr and in the CSV and never stops the rest; "
+        "the exit status is then 1.",
+    )
+    made.add_argument(
+        "files", nargs="+", type=Path, metavar="FILE_OR_DIR", help="folders are searched at any depth"
+    )
+    add_choice(made)
+    made.add_argument("--csv", type=Path, metavar="OUT", help=f"columns {', '.join(PREDICT_COLUMNS)}")
+
+    made = add(
+        "evaluate",
+        evaluate,
+        "measure a version on labelled films",
+        "Unreadable films are named on stderr and left out; the exit status is then 1.",
+    )
+    made.add_argument(
+        "data", type=Path, metavar="DATA_DIR", help="train/…, test/… or the class folders themselves"
+    )
+    add_choice(made)
+    made.add_argument("--split", help="train, val, test or all (default: test where there is one)")
+    made.add_argument("--json", type=Path, metavar="OUT", help="all figures")
+    made.add_argument("--csv", type=Path, metavar="OUT", help=f"columns {', '.join(PREDICTION_COLUMNS)}")
+
+    add("list", show_list, "the versions there are, newest first")
+    made = add("card", show_card, "what a version says about itself, as JSON")
+    made.add_argument(
+        "version", metavar="V", nargs="?", help="name or folder (default: the newest released version)"
+    )
+
+    made = add("samples", samples, "make the synthetic films that ship with the project")
+    made.add_argument("data", type=Path, metavar="DATA_DIR", help="the data set to make them from")
+    made.add_argument("--out", type=Path, metavar="DIR", help="where to write them (default: model/samples)")
+
+    made = add("benchmark", benchmark, "latency, throughput and memory on this machine beside plain Keras")
+    add_choice(made, threshold=False)
+    made.add_argument(
+        "--json", type=Path, metavar="OUT", nargs="?", const=Path("-"), help="as JSON (to stdout)"
+    )
+    made.add_argument("--rounds", type=_positive, default=15, help="how often each is measured (default 15)")
+    made.add_argument(
+        "--films", type=Path, metavar="DIR", help="films to read (default: the synthetic samples)"
+    )
+    made.add_argument(
+        "--memory",
+        type=_positive,
+        default=2000,
+        metavar="N",
+        help="predictions to watch memory over (default 2000)",
+    )
+
+    made = add("train", train, "train a version on a data set")
+    if command == "train":  # its arguments come with TensorFlow, which the other commands do without
+        importlib.import_module("model.training").add_arguments(made)
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command and return its exit status; argparse's own errors exit with 2."""
+    words = list(sys.argv[1:] if argv is None else argv)
+    arguments = _parser(words[0] if words else None).parse_args(words)
+    try:
+        run: Callable[[argparse.Namespace, Settings], int] = arguments.run
+        return run(arguments, get_settings())
+    except (CommandError, VersionError, InferenceError, DatasetError, SettingsError) as error:
+        report(error)
+        return 1
+    except KeyboardInterrupt:
+        report("stopped.")
+        return 130
+
+
+if __name__ == "__main__":
+    sys.exit(main())

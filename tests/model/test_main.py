@@ -1,0 +1,211 @@
+"""The command line: rows, exit statuses, one line an error."""
+
+from __future__ import annotations
+
+import csv
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from model.__main__ import PREDICT_COLUMNS, main
+from model.inference import Predictor
+from model.registry import Version
+from tests.conftest import TINY_NAME
+
+PROJECT = Path(__file__).parents[2]
+
+
+@pytest.fixture
+def home(tiny_version: Version, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A PNEUMOSCOPE_HOME with the tiny version trained on site and chosen."""
+    home = tmp_path / "home"
+    (home / "versions").mkdir(parents=True)
+    shutil.copytree(tiny_version.folder, home / "versions" / TINY_NAME)
+    monkeypatch.setenv("PNEUMOSCOPE_HOME", str(home))
+    monkeypatch.setenv("PNEUMOSCOPE_VERSION", TINY_NAME)
+    monkeypatch.setenv("PNEUMOSCOPE_ENGINE", "keras")  # no conversion: these tests are about the command line
+    return home
+
+
+def write_film(path: Path, seed: int) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    grey = np.random.default_rng(seed).uniform(0, 255, (10, 12))
+    Image.fromarray(np.kron(grey, np.ones((30, 30))).astype(np.uint8)).save(path)
+
+
+@pytest.fixture
+def films(tmp_path: Path) -> Path:
+    """Two good films at two depths, a text file named like an image, and one that is no image at all."""
+    folder = tmp_path / "films"
+    write_film(folder / "one.png", 1)
+    write_film(folder / "deeper" / "still" / "two.JPEG", 2)
+    (folder / "bad.jpg").write_text("I am not an image")
+    (folder / "notes.txt").write_text("left alone")
+    return folder
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    folder = tmp_path / "data"
+    for number in range(4):
+        write_film(folder / "test" / "NORMAL" / f"IM-{number:04d}-0001.png", number)
+        write_film(folder / "test" / "PNEUMONIA" / f"person{number}_virus_1.png", 10 + number)
+    return folder
+
+
+def rows_of(path: Path) -> list[dict[str, str]]:
+    with path.open(newline="", encoding="utf-8") as stream:
+        reader = csv.DictReader(stream)
+        rows = list(reader)
+        assert tuple(reader.fieldnames or ()) == PREDICT_COLUMNS or "patient" in (reader.fieldnames or ())
+    return rows
+
+
+def test_predict_writes_one_row_a_file_and_goes_on_after_a_bad_one(
+    home: Path, films: Path, tmp_path: Path, tiny_version: Version, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "out" / "films.csv"
+    missing = tmp_path / "missing.png"
+    assert main(["predict", str(films), str(missing), "--csv", str(out)]) == 1
+    rows = {Path(row["file"]).name: row for row in rows_of(out)}
+    assert set(rows) == {"one.png", "two.JPEG", "bad.jpg", "missing.png"}
+    balanced = tiny_version.card.operating_point("balanced").threshold
+    for name in ("one.png", "two.JPEG"):
+        row = rows[name]
+        assert 0 <= float(row["probability"]) <= 1
+        assert float(row["threshold"]) == balanced
+        assert row["decision"] == ("PNEUMONIA" if float(row["probability"]) >= balanced else "NORMAL")
+        assert row["version"] == TINY_NAME and row["message"] == ""
+    for name in ("bad.jpg", "missing.png"):
+        assert rows[name]["probability"] == rows[name]["decision"] == ""
+        assert rows[name]["message"]
+    errors = capsys.readouterr().err.splitlines()
+    assert [line for line in errors if "bad.jpg" in line] and [
+        line for line in errors if "missing.png" in line
+    ]
+    assert len([line for line in errors if line.startswith("python -m model:")]) == 2
+
+
+def test_predict_equals_the_predictor(home: Path, films: Path, tmp_path: Path, tiny_version: Version) -> None:
+    from model.films import prepare, read_xray
+
+    out = tmp_path / "one.csv"
+    assert main(["predict", str(films / "one.png"), "--csv", str(out)]) == 0
+    pixels = prepare(read_xray((films / "one.png").read_bytes()).pixels)
+    predictor = Predictor.load(tiny_version, cache=tmp_path, engine="keras")
+    assert float(rows_of(out)[0]["probability"]) == predictor.predict(pixels[None])[0]
+
+
+@pytest.mark.parametrize(("threshold", "decision"), [("0", "PNEUMONIA"), ("1", "NORMAL")])
+def test_the_threshold_decides(
+    home: Path, films: Path, threshold: str, decision: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["predict", str(films / "one.png"), "--threshold", threshold]) == 0
+    output = capsys.readouterr().out
+    assert decision in output and "one.png" in output
+
+
+def test_a_file_named_twice_is_read_once(home: Path, films: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (films / "bad.jpg").unlink()
+    assert main(["predict", str(films), str(films / "one.png"), "--threshold", "screening"]) == 0
+    assert capsys.readouterr().out.count("one.png") == 1
+
+
+@pytest.mark.parametrize(
+    ("extra", "message"),
+    [
+        (["--threshold", "1.5"], "between 0 and 1"),
+        (["--threshold", "lucky"], "no operating point 'lucky'"),
+        (["--version", "nobody"], "no version 'nobody'"),
+    ],
+)
+def test_wrong_options_are_one_line(
+    home: Path, films: Path, extra: list[str], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["predict", str(films / "one.png"), *extra]) == 1
+    errors = capsys.readouterr().err.strip().splitlines()
+    assert len(errors) == 1 and message in errors[0]
+
+
+def test_an_empty_folder_is_an_error(home: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "empty").mkdir()
+    assert main(["predict", str(tmp_path / "empty")]) == 1
+    assert "holds no image" in capsys.readouterr().err
+
+
+def test_evaluate_writes_figures_and_rows(
+    home: Path, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out, table = tmp_path / "figures.json", tmp_path / "rows.csv"
+    assert main(["evaluate", str(data), "--json", str(out), "--csv", str(table)]) == 0
+    figures = json.loads(out.read_text())
+    wanted = """n auc auc_ci average_precision accuracy sensitivity sensitivity_ci specificity specificity_ci
+        precision npv f1_pneumonia f1_normal brier ece threshold confusion"""
+    assert set(wanted.split()) <= set(figures)
+    assert figures["n"] == sum(figures["confusion"].values()) == 8
+    rows = rows_of(table)
+    assert len(rows) == 8 and rows[0]["file"] == "test/NORMAL/IM-0000-0001.png"
+    assert {row["label"] for row in rows} == {"NORMAL", "PNEUMONIA"}
+    assert "sensitivity" in capsys.readouterr().out
+
+
+def test_evaluate_names_what_it_cannot_read(
+    home: Path, data: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (data / "test" / "NORMAL" / "broken.png").write_bytes(b"")
+    assert main(["evaluate", str(data)]) == 1
+    captured = capsys.readouterr()
+    assert "broken.png" in captured.err and "on 8 films" in captured.out
+
+
+@pytest.mark.parametrize(
+    ("folder", "message"), [("nowhere", "no folder"), ("films", "neither class folders")]
+)
+def test_evaluate_needs_a_data_set(
+    home: Path, films: Path, folder: str, message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["evaluate", str(films.parent / folder)]) == 1
+    assert message in capsys.readouterr().err
+
+
+def test_evaluate_names_the_splits_there_are(
+    home: Path, data: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["evaluate", str(data), "--split", "val"]) == 1
+    assert "it has: test" in capsys.readouterr().err
+
+
+def test_list_and_card(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["list"]) == 0
+    assert TINY_NAME in capsys.readouterr().out
+    assert main(["card", TINY_NAME]) == 0
+    assert json.loads(capsys.readouterr().out)["name"] == TINY_NAME
+    (home / "versions" / TINY_NAME / "card.json").write_text("{")
+    assert main(["list"]) == 1
+    captured = capsys.readouterr()
+    assert "damaged" in captured.err
+
+
+def test_a_wrong_setting_is_one_line(
+    home: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("PNEUMOSCOPE_ENGINE", "steam")
+    assert main(["list"]) == 1
+    errors = capsys.readouterr().err.strip().splitlines()
+    assert len(errors) == 1 and "PNEUMOSCOPE_ENGINE" in errors[0]
+
+
+def test_as_a_program(home: Path, films: Path) -> None:
+    command = [sys.executable, "-m", "model"]
+    bad = subprocess.run([*command, "predict", str(films)], cwd=PROJECT, capture_output=True, text=True)
+    assert bad.returncode == 1
+    assert "Traceback" not in bad.stderr and "bad.jpg" in bad.stderr
+    assert bad.stdout.count("\n") == 2
+    unknown = subprocess.run([*command, "cure"], cwd=PROJECT, capture_output=True, text=True)
+    assert unknown.returncode == 2
