@@ -262,7 +262,9 @@ def show_list(arguments: argparse.Namespace, settings: Settings) -> int:
     """The versions there are, newest first; damaged ones on stderr make the exit status 1."""
     versions, damaged = scan_versions(*_versions(settings))
     for version in versions:
-        auc = (version.card.metrics.get("test") or {}).get("auc")
+        points = (version.card.metrics.get("test") or {}).values()
+        # Figures are stored an operating point; the area under the curve is the same at each.
+        auc = next((figures.get("auc") for figures in points if isinstance(figures, dict)), None)
         shown = "" if auc is None else f"test AUC {auc:.4f}"
         created = version.card.created.strftime("%Y-%m-%d")
         print(f"{version.name:<24} {created}  {version.card.architecture:<16} {shown}".rstrip())
