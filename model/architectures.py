@@ -132,6 +132,13 @@ def fold(
     return released
 
 
+def scale_logit(network: keras.Model, slope: float, intercept: float) -> None:
+    """Make the network give ``sigmoid(slope * logit + intercept)`` instead of ``sigmoid(logit)``, in place."""
+    layer = network.layers[-1]
+    kernel, bias = layer.get_weights()
+    layer.set_weights([kernel * slope, bias * slope + intercept])
+
+
 def round_to_bfloat16(network: keras.Model) -> None:
     """Round every weight to bf16 precision (8 significant bits), in place: the file halves, and bf16 engines read it
     without further loss."""

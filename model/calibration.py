@@ -156,7 +156,12 @@ def fit_platt(
 
 
 def operating_points(
-    labels: ArrayLike, probabilities: ArrayLike, *, weights: ArrayLike | None = None, smooth: bool = False
+    labels: ArrayLike,
+    probabilities: ArrayLike,
+    *,
+    weights: ArrayLike | None = None,
+    smooth: bool = False,
+    films: str = "validation films",
 ) -> tuple[OperatingPoint, ...]:
     """The four named thresholds, from calibrated probabilities of validation films.
 
@@ -176,6 +181,7 @@ def operating_points(
         Silverman's bandwidth) instead of the films' own steps. The empirical maximum is noisy where few films
         lie near the threshold; the kernel estimate has the smaller error there (Fluss, Faraggi & Reiser 2005,
         Biom J 47:458-472).
+    :param films: what the scores are of, for the rule's words.
     :raises ValueError: as :func:`model.evaluation.checked`; for weights that are not positive numbers; where
         a class has no film.
     """
@@ -203,12 +209,10 @@ def operating_points(
         balanced_rule = "0.5, because the scores of validation films do not tell the classes apart"
     elif smooth:
         balanced = _smooth_youden(logit(scores), positive, weight)
-        balanced_rule = (
-            "highest sensitivity + specificity on validation films (Youden, smoothed distributions)"
-        )
+        balanced_rule = f"highest sensitivity + specificity on {films} (Youden, smoothed distributions)"
     else:
         balanced = _middle(distinct, youden >= youden.max() - near)
-        balanced_rule = "highest sensitivity + specificity on validation films (Youden)"
+        balanced_rule = f"highest sensitivity + specificity on {films} (Youden)"
 
     def best(floor: FloatArray, least: float, gain: FloatArray) -> float:
         allowed = floor >= least - near
@@ -223,12 +227,12 @@ def operating_points(
         OperatingPoint(
             name="screening",
             threshold=screening,
-            rule="sensitivity of at least 98 % on validation films, with the best specificity that leaves",
+            rule=f"sensitivity of at least 98 % on {films}, with the best specificity that leaves",
         ),
         OperatingPoint(
             name="rule-in",
             threshold=rule_in,
-            rule="specificity of at least 98 % on validation films, with the best sensitivity that leaves",
+            rule=f"specificity of at least 98 % on {films}, with the best sensitivity that leaves",
         ),
     )
 

@@ -8,8 +8,8 @@ The recipe (`TrainingConfig` is all of its choices):
    a moving average of the weights, bf16 arithmetic where the processor has it.
 3. The averaged weights get batch statistics of their own, the normalisations are folded into the convolutions,
    the weights rounded to bf16 precision: from here on everything is measured on the very network that is saved.
-4. Validation films give the calibration and the operating points. The test split, where there is one, is measured last
-   and once; nothing is chosen by it.
+4. Validation films give the calibration, which is folded into the last layer, and the operating points. The test
+   split, where there is one, is measured last and once; nothing is chosen by it.
 
 A run lives in ``<out>.run`` until its version folder stands: ``config.json``, ``checkpoint.keras`` (weights, optimiser
 and moving average, replaced after each epoch) and ``history.csv``. After a kill, ``--resume`` goes on from there.
@@ -88,13 +88,17 @@ class TrainingConfig(BaseModel):
     validation_seed: int = 0
     validation_series: str | None = None
     """A series of names to hold out whole, for judging how a recipe does on films from elsewhere."""
+    calibration_recipe: str = "departments"
+    calibration_views: int = Field(default=4, ge=0)
+    """Calibration and operating points are fitted on this many changed views of each validation film, because films
+    from elsewhere differ from those at hand; 0: on the validation films as they are."""
     prevalence: float = Field(default=0.5, gt=0, lt=1)
     """Share of pneumonia for which the probabilities are made right."""
     seed: int = 0
     mixed_precision: bool | None = None
     """bf16 arithmetic; None: where the processor has it."""
 
-    @field_validator("augmentation")
+    @field_validator("augmentation", "calibration_recipe")
     @classmethod
     def _known(cls, name: str) -> str:
         if name not in RECIPES:
@@ -143,6 +147,10 @@ class Films:
     films: tuple[Film, ...]
     pixels: NDArray[np.uint8]
     labels: NDArray[np.int64]
+
+    def only(self, chosen: NDArray[np.bool_]) -> Films:
+        films = tuple(film for film, wanted in zip(self.films, chosen, strict=True) if wanted)
+        return Films(films, self.pixels[chosen], self.labels[chosen])
 
 
 def load_films(films: Sequence[Film]) -> Films:
@@ -472,7 +480,7 @@ def settle_batch_statistics(
 
 
 def raw_probabilities(network: keras.Model, films: Films, *, batch: int = 32) -> NDArray[np.float64]:
-    """The network's uncalibrated output for films in memory, float64 ``(n,)``, in plain Keras float32."""
+    """The network's output for films in memory, float64 ``(n,)``, in plain Keras float32."""
     import tensorflow as tf
 
     forward = tf.function(lambda images: network(images, training=False), reduce_retracing=True)
@@ -483,6 +491,34 @@ def raw_probabilities(network: keras.Model, films: Films, *, batch: int = 32) ->
         for start in range(0, len(films.pixels), batch)
     ]
     return np.concatenate(parts)[:, 0].astype(np.float64)
+
+
+def raw_probabilities_of_views(
+    network: keras.Model, films: Films, config: TrainingConfig
+) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+    """The network's outputs for changed views of every film, float64 ``(views * n,)``, and their labels."""
+    import keras
+    import tensorflow as tf
+
+    keras.utils.set_random_seed(config.validation_seed)
+    recipe = RECIPES[config.calibration_recipe]
+    side = architectures.INPUT_SIZE[0] // architectures.REDUCTION
+
+    @tf.function(reduce_retracing=True)
+    def forward(pixels: tf.Tensor) -> tf.Tensor:
+        # `augment` gives reduced films, as the network's own first layer would: go on behind it.
+        values = tf.repeat(augment(pixels, side=side, recipe=recipe), 3, axis=-1)
+        for layer in network.layers[network.layers.index(network.get_layer("reduce")) + 1 :]:
+            values = layer(values, training=False)
+        return values
+
+    parts = [
+        forward(films.pixels[start : start + 32, ..., None]).numpy()
+        for _ in range(config.calibration_views)
+        for start in range(0, len(films.pixels), 32)
+    ]
+    raw = np.concatenate(parts)[:, 0].astype(np.float64)
+    return raw, np.tile(films.labels, config.calibration_views)
 
 
 def _write(
@@ -499,23 +535,42 @@ def _write(
 ) -> Version:
     import pandas
 
-    raw = raw_probabilities(network, validation)
-    calibration = fit_platt(
-        raw,
-        validation.labels,
-        prevalence=config.prevalence,
-        fitted_on=f"{len(raw)} validation films ({config.validation})",
-    )
-    calibrated = calibration.apply(raw)
-    points = operating_points(validation.labels, calibrated)
-    predictions = {"validation": _predictions(root, validation, calibrated)}
     films = {"training": training, "validation": validation}
+    if config.validation_series:
+        # A series held out whole judges the thresholds too, so it takes no part in choosing them.
+        judged = np.array([film.series == config.validation_series for film in validation.films])
+        films |= {"validation": validation.only(~judged), "held-out": validation.only(judged)}
+    to_fit, reference = raw_probabilities(network, films["validation"]), films["validation"].labels
+    fitted_on = f"{len(to_fit)} validation films ({config.validation})"
+    if config.calibration_views:
+        to_fit, reference = raw_probabilities_of_views(network, films["validation"], config)
+        fitted_on += (
+            f", {config.calibration_views} views of each, changed by the recipe {config.calibration_recipe!r}"
+        )
+    calibration = fit_platt(to_fit, reference, prevalence=config.prevalence, fitted_on=fitted_on)
+    points = operating_points(
+        reference,
+        calibration.apply(to_fit),
+        films=f"{'changed views of ' if config.calibration_views else ''}validation films",
+    )
+    # In the network's last layer the calibration travels with the .h5, whoever opens it.
+    architectures.scale_logit(network, calibration.slope, calibration.intercept)
+    calibration = calibration.model_copy(
+        update={
+            "method": f"{calibration.method} (slope {calibration.slope:.4f}, intercept {calibration.intercept:.4f}), "
+            "folded into the last layer",
+            "slope": 1.0,
+            "intercept": 0.0,
+        }
+    )
     test_films = read_dataset(root).split("test")
     if test_films:
         films["test"] = load_films(test_films)
-        predictions["test"] = _predictions(
-            root, films["test"], calibration.apply(raw_probabilities(network, films["test"]))
-        )
+    predictions = {
+        split: _predictions(root, part, raw_probabilities(network, part))
+        for split, part in films.items()
+        if split != "training"
+    }
     metrics = {
         split: {
             point.name: evaluate(stored.labels, stored.probabilities, threshold=point.threshold).as_json()

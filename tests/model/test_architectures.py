@@ -57,6 +57,15 @@ def test_brightness_and_contrast_of_the_exposure_change_nothing(trained: Any) ->
     assert np.isfinite(folded(np.zeros((1, 224, 224, 3), np.float32)).numpy()).all()
 
 
+def test_calibration_in_the_last_layer(trained: Any) -> None:
+    from model.calibration import logit
+
+    folded = architectures.fold(trained, TINY)
+    before = logit(folded(images()).numpy())
+    architectures.scale_logit(folded, 0.5, -1.0)
+    np.testing.assert_allclose(logit(folded(images()).numpy()), 0.5 * before - 1, atol=1e-5)
+
+
 def test_plain_keras_opens_the_saved_network(trained: Any, tmp_path: Path) -> None:
     import keras
 

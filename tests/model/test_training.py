@@ -88,6 +88,26 @@ def test_stored_predictions_are_those_of_the_saved_network(
         np.testing.assert_allclose(stored.probabilities, read.card.calibration.apply(raw), atol=1e-5)
 
 
+def test_unchanged_views_give_what_the_network_gives(films: Path) -> None:
+    import keras
+
+    from model.augmentation import RECIPES
+    from model.dataset import read_dataset
+    from tests.model.test_augmentation import OFF
+
+    keras.utils.set_random_seed(5)
+    network = architectures.build(SIZE)
+    loaded = training.load_films(read_dataset(films).split("test"))
+    RECIPES["off"] = OFF
+    try:
+        config = CONFIG.model_copy(update={"calibration_recipe": "off", "calibration_views": 2})
+        raw, reference = training.raw_probabilities_of_views(network, loaded, config)
+    finally:
+        del RECIPES["off"]
+    np.testing.assert_allclose(raw, np.tile(training.raw_probabilities(network, loaded), 2), atol=1e-4)
+    assert reference.tolist() == [*loaded.labels, *loaded.labels]
+
+
 def test_the_run_learns_what_there_is_to_learn(version: tuple[Path, list[Progress]]) -> None:
     stored = read_version(version[0]).predictions("test")
     assert stored.probabilities[stored.labels == 1].min() > stored.probabilities[stored.labels == 0].max()
@@ -130,6 +150,25 @@ def test_a_killed_run_goes_on_from_its_last_epoch(films: Path, tmp_path: Path) -
     assert version.card.training["learning_rate"] == CONFIG.learning_rate
     with pytest.raises(TrainingError, match="exists already"):
         train(films, out, config=CONFIG, size=SIZE)
+
+
+@pytest.mark.slow
+def test_a_series_held_out_whole_judges_thresholds_it_did_not_choose(films: Path, tmp_path: Path) -> None:
+    import shutil
+
+    data = shutil.copytree(films / "train", tmp_path / "data")
+    for number in range(1, 9):
+        source = data / "NORMAL" / f"IM-{number:04d}-0001.png"
+        source.rename(source.with_name(f"NORMAL2-{source.name}"))
+    config = CONFIG.model_copy(update={"validation_series": "NORMAL2-IM", "stages": ((32, 1),)})
+    version = train(data, tmp_path / "out", config=config, size=SIZE)
+    counts = version.card.data["counts"]
+    assert counts["held-out"] == {"NORMAL": 8, "PNEUMONIA": 0}
+    assert counts["validation"]["NORMAL"] > 0
+    assert version.card.calibration.fitted_on.startswith(
+        f"{sum(counts['validation'].values())} validation films"
+    )
+    assert version.card.metrics["held-out"]["balanced"]["n"] == 8
 
 
 def test_a_run_that_never_was_cannot_be_resumed(films: Path, tmp_path: Path) -> None:
