@@ -72,26 +72,34 @@ def no_version() -> None:
 
 
 def loading(version: Version) -> None:
-    """A quiet line while the network is loaded; it goes by itself."""
+    """One quiet line, always of the same height: is the network loaded, what to try."""
     future = session.predictor(version)
-    if not future.done():
-        wait_for_network()
-    elif (error := future.exception()) is not None:
+    if future.done() and (error := future.exception()) is not None:
         not_loaded(version, error)
-    else:
-        # Always a line of the same height: nothing below it moves.
-        count = len(st.session_state[WORKLIST].entries)
-        st.caption(
-            "Ready." if not count else f"Ready. {count} {'file' if count == 1 else 'files'} in the list."
-        )
+        return
+    count = len(st.session_state[WORKLIST].entries)
+    with st.container(horizontal=True, vertical_alignment="center"):
+        if not future.done():
+            wait_for_network(version)
+        elif count:
+            st.caption(f"Ready. {count} {'file' if count == 1 else 'files'} in the list.", width="content")
+        else:
+            st.caption("Ready. No X-ray at hand?", width="content")
+        if not count and sample_files():
+            st.button(
+                "Try the sample films",
+                icon=":material/experiment:",
+                help="Synthetic films made by this project: no patient's.",
+                on_click=want_samples,
+            )
 
 
 @st.fragment(run_every=1.0)
-def wait_for_network() -> None:
-    if screen.version is None or session.predictor(screen.version).done():
+def wait_for_network(version: Version) -> None:
+    if session.predictor(version).done():
         st.rerun()
     st.caption(
-        ":material/hourglass_top: The network is being loaded, which takes a moment. You can drop films already."
+        ":material/hourglass_top: The network is being loaded. You can drop films already.", width="content"
     )
 
 
@@ -233,14 +241,6 @@ def film(entry: Entry | None, reading: Reading | None) -> None:
     with right:
         if entry is None or reading is None or reading.source is None:
             st.html(look.answer(None, threshold=screen.threshold, rates=rates))
-            if sample_files():
-                st.button(
-                    "Try the sample films",
-                    icon=":material/experiment:",
-                    help="Synthetic films made by this project: no patient's.",
-                    on_click=want_samples,
-                    disabled=screen.version is None,
-                )
         else:
             st.html(
                 look.answer(

@@ -14,8 +14,9 @@ STYLE = """<style>
 @supports (color: light-dark(#000, #fff)) {
   .stApp { --flagged: light-dark(#9a5b00, #e69f00); --clear: light-dark(#005f99, #56b4e9); }
 }
-.stVerticalBlock.st-key-viewer { background: #000; border-radius: .375rem; height: min(66vh, 42rem); min-height: 19rem;
-  overflow: hidden; align-items: center; justify-content: center; }
+.stVerticalBlock.st-key-viewer { background: #000; border-radius: .375rem;
+  flex: none !important; height: min(60vh, 42rem) !important; min-height: 19rem; overflow: hidden;
+  align-items: center; justify-content: center; }
 .st-key-viewer [data-testid="stElementContainer"], .st-key-viewer [data-testid="stHtml"],
  .st-key-viewer [data-testid="stFullScreenFrame"],
 .st-key-viewer [data-testid="stImage"], .st-key-viewer [data-testid="stImageContainer"] {
@@ -49,7 +50,7 @@ STYLE = """<style>
 .pneu-panel { min-height: 29rem; }
 @media (max-width: 640px) {
   .stMainBlockContainer { padding: 4rem 1rem 2rem; }
-  .stVerticalBlock.st-key-viewer { height: 19rem; }
+  .stVerticalBlock.st-key-viewer { height: 19rem !important; }
   .pneu-number { font-size: 2.75rem; }
   .pneu-panel { min-height: 0; }
 }

@@ -27,7 +27,7 @@ PICTURE_SIDE = 1400
 THUMBNAIL_SIZE = (96, 72)
 CSV_COLUMNS = ("file", "probability", "decision", "threshold", "version", "quality", "message")
 STOPPED = "Reading was stopped before this film's turn; drop it again to read it."
-NETWORK_FAILED = "The network could not read this film; drop it once more, and if that fails again tell your administrator."
+NETWORK_FAILED = "The network could not read this film; drop it once more or tell your administrator."
 
 
 class Reader(Protocol):

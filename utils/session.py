@@ -26,6 +26,7 @@ THRESHOLD = "threshold"
 STANDARD_POINT = "balanced"
 """Where a session starts, as `python -m model predict` does; a version without this point starts at 0.5."""
 _POINT = "operating-point"
+_THRESHOLD_OF_THIS_RUN = "threshold-of-this-run"
 # Drawn here: Streamlit fetches the named icons of a browser tab from an address of the internet.
 _ICON = (
     '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 32 32"><rect width="32" height="32" rx="6" fill="#0e1116"/>'
@@ -62,27 +63,37 @@ def pages() -> list[Page]:
 
 
 def prepare() -> None:
-    """Set the page up and start loading the predictor in the background. Quick, and safe to call again."""
+    """Set the page up, start loading the predictor in the background, put the threshold in the sidebar.
+
+    For `app.py`. The slider stands there, and not on each page, because Streamlit takes the query parameters of one
+    page's widgets out of the link when another page is opened, but leaves those of the entry script alone.
+    """
     _entry_has_run.set()
-    st.set_page_config(page_title="Pneumoscope", page_icon=_ICON, layout="wide")
-    version, _ = current_version()
-    if version is not None:
-        predictor(version)
+    st.session_state[_THRESHOLD_OF_THIS_RUN] = _frame()
 
 
 def enter(title: str) -> Screen:
-    """Guard and frame of a page: page set-up, version in use, threshold in the sidebar.
+    """Guard and frame of a page, its first statement: version in use and threshold.
 
     Args:
         title: name of the page, for the browser's tab.
     """
     _pass_through_entry()
-    prepare()
+    threshold = st.session_state.pop(_THRESHOLD_OF_THIS_RUN, None)
+    if threshold is None:
+        threshold = _frame()  # the page runs by itself, as in a test
     st.set_page_config(page_title=f"{title} · Pneumoscope")
     version, problem = current_version()
-    with st.sidebar:
-        threshold = _threshold_controls(version)
     return Screen(version=version, problem=problem, threshold=threshold)
+
+
+def _frame() -> float:
+    st.set_page_config(page_title="Pneumoscope", page_icon=_ICON, layout="wide")
+    version, _ = current_version()
+    if version is not None:
+        predictor(version)
+    with st.sidebar:
+        return _threshold_controls(version)
 
 
 def _pass_through_entry() -> None:
