@@ -281,6 +281,30 @@ def show_card(arguments: argparse.Namespace, settings: Settings) -> int:
     return 0
 
 
+def check_data(arguments: argparse.Namespace, settings: Settings) -> int:
+    """Check a data set; the exit status is 1 where something spoils training or figures."""
+    from tqdm import tqdm
+
+    from model.datacheck import check_folder
+
+    with tqdm(unit="film", disable=None, dynamic_ncols=True) as bar:
+
+        def progress(done: int, total: int) -> None:
+            bar.total = total
+            bar.update(done - bar.n)
+
+        found = check_folder(arguments.data, progress=progress)
+    if arguments.json != Path("-"):
+        print(found.as_text(), end="")
+    if arguments.json is not None:
+        text = json.dumps(found.as_json(), indent=2, ensure_ascii=False)
+        if arguments.json == Path("-"):
+            print(text)
+        else:
+            _replace(arguments.json, lambda path: _write_text(path, text + "\n"))
+    return 0 if found.fit else 1
+
+
 def samples(arguments: argparse.Namespace, settings: Settings) -> int:
     """Make the synthetic films that ship with the project."""
     from model.samples import SAMPLES, make_samples
@@ -379,6 +403,24 @@ def _parser(command: str | None) -> argparse.ArgumentParser:
     made = add("card", show_card, "what a version says about itself, as JSON")
     made.add_argument(
         "version", metavar="V", nargs="?", help="name or folder (default: the newest released version)"
+    )
+
+    made = add(
+        "data",
+        check_data,
+        "check a data set: counts, unreadable files, copies, patients, leakage",
+        "The exit status is 1 where something is found that spoils training or figures.",
+    )
+    made.add_argument(
+        "data", type=Path, metavar="DATA_DIR", help="train/…, test/… or the class folders themselves"
+    )
+    made.add_argument(
+        "--json",
+        type=Path,
+        metavar="OUT",
+        nargs="?",
+        const=Path("-"),
+        help="as JSON too (without OUT: instead)",
     )
 
     made = add("samples", samples, "make the synthetic films that ship with the project")
