@@ -60,7 +60,7 @@ def drop(app: AppTest, *files: tuple[str, bytes]) -> AppTest:
 
 def words(app: AppTest) -> str:
     """All HTML and text on the screen."""
-    html = [str(block.value) for block in app.get("html")]
+    html = [block.value for block in app.html]
     return " ".join(
         [*html, *(block.value for block in app.markdown), *(block.value for block in app.caption)]
     )
@@ -72,14 +72,14 @@ def worklist(app: AppTest) -> Worklist:
     return found
 
 
-def test_the_first_screen_works_with_no_instruction(open_screen: Callable[[], AppTest]) -> None:
+def test_the_first_screen_works_with_no_instruction(
+    open_screen: Callable[[], AppTest], in_use: Version
+) -> None:
     app = open_screen()
     assert "No film yet" in words(app)
     assert "A professional gives the verdict" in words(app)
     assert not app.file_uploader[0].disabled
-    assert (
-        app.sidebar.slider[0].value == session.current_version()[0].card.operating_point("balanced").threshold
-    )  # type: ignore[union-attr]
+    assert app.sidebar.slider[0].value == in_use.card.operating_point("balanced").threshold
 
 
 def test_one_film_has_an_answer(open_screen: Callable[[], AppTest]) -> None:
