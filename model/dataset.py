@@ -115,7 +115,9 @@ def read_dataset(folder: Path) -> Dataset:
                 raise DatasetError(f"{root} has no folder {class_name}: both classes are needed.")
             found = [_film(path, split, label) for path in _image_files(class_folder)]
             if not found:
-                raise DatasetError(f"{class_folder} holds no image ({', '.join(EXTENSIONS)}): both classes are needed.")
+                raise DatasetError(
+                    f"{class_folder} holds no image ({', '.join(EXTENSIONS)}): both classes are needed."
+                )
             films.extend(found)
     return Dataset(root=folder, films=tuple(films))
 
