@@ -105,6 +105,7 @@ def _pass_through_entry() -> None:
     """
     if not _entry_has_run.is_set():
         _entry_has_run.set()
+        st.set_page_config(page_icon=_ICON)  # or the page's own would be fetched from the internet
         st.navigation(pages())
         st.rerun()
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import shutil
 import socket
 import subprocess
@@ -17,10 +18,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from model.registry import Version
+from model.inference import Predictor
+from model.registry import Version, read_version
 
 if TYPE_CHECKING:
-    from playwright.sync_api import Browser, Page
+    from playwright.sync_api import Browser, ConsoleMessage, Page
 
 PROJECT = Path(__file__).resolve().parents[2]
 
@@ -95,7 +97,10 @@ def version_folder(tiny_version: Version) -> str:
 @pytest.fixture(scope="session")
 def server(tmp_path_factory: pytest.TempPathFactory, version_folder: str) -> Iterator[Server]:
     """One warm server for all tests that do not mind what was asked of it before."""
-    with serve(tmp_path_factory.mktemp("server"), version_folder) as running:
+    folder = tmp_path_factory.mktemp("server")
+    # Converted here, because that takes as long as TensorFlow takes to start, and no test is about it.
+    Predictor.load(read_version(Path(version_folder)), cache=folder / "home" / "cache")
+    with serve(folder, version_folder) as running:
         yield running
 
 
@@ -118,15 +123,18 @@ def open_page(chromium: Browser) -> Iterator[Callable[..., Page]]:
     contexts = []
     complaints: list[str] = []
 
+    def listen(message: ConsoleMessage) -> None:
+        # Streamlit's own page looks for its server under the path it was opened at, before it finds it at the root.
+        own = re.search(r"/\w+/_stcore/(health|host-config)$", message.location["url"])
+        if message.type in ("error", "warning") and not own:
+            complaints.append(f"{message.text} {message.location['url']}")
+
     def open_(address: str, *, width: int = 1440, height: int = 900) -> Page:
         context = chromium.new_context(viewport={"width": width, "height": height}, accept_downloads=True)
         contexts.append(context)
         context.set_default_timeout(90_000)
         page = context.new_page()
-        page.on(
-            "console",
-            lambda message: complaints.append(message.text) if message.type in ("error", "warning") else None,
-        )
+        page.on("console", listen)
         page.on("pageerror", lambda error: complaints.append(str(error)))
         page.goto(address)
         return page

@@ -118,8 +118,8 @@ def test_a_corrupt_file_among_good_ones(server: Server, open_page: Open) -> None
         ("copy.png", good),
     )
     expect(page.get_by_text("2 files could not be read")).to_be_visible()
-    expect(page.get_by_text("broken.png")).to_be_visible()
-    expect(page.get_by_text("letter.jpg")).to_be_visible()
+    expect(page.get_by_role("alert").get_by_text("broken.png")).to_be_visible()
+    expect(page.get_by_role("alert").get_by_text("letter.jpg")).to_be_visible()
     expect(page.get_by_text(re.compile("of 2 films flagged"))).to_be_visible()
     expect(page.get_by_text("also as copy.png")).to_be_visible()
     with page.expect_download() as download:
@@ -147,6 +147,14 @@ def test_a_selected_row_opens_its_film_and_stays_open(server: Server, open_page:
     move_slider(page, key="End")
     expect(decision(page)).to_have_text("NORMAL")
     expect(name).to_have_text("three.png")
+
+
+def test_the_samples_are_one_click_away(server: Server, open_page: Open) -> None:
+    page = open_page(server.address)
+    page.get_by_role("button", name="Try the sample films").click()
+    expect(page.get_by_text(re.compile("of 6 films flagged"))).to_be_visible()
+    expect(page.get_by_text("SYNTHETIC, NOT A PATIENT")).to_be_visible()
+    assert server.complaints() == []
 
 
 def test_metrics_shows_both_figures(server: Server, open_page: Open) -> None:
