@@ -17,10 +17,7 @@ STYLE = """<style>
 .stVerticalBlock.st-key-viewer { background: #000; border-radius: .375rem;
   flex: none !important; height: min(60vh, 42rem) !important; min-height: 19rem; overflow: hidden;
   align-items: center; justify-content: center; }
-.st-key-viewer [data-testid="stElementContainer"], .st-key-viewer [data-testid="stHtml"],
- .st-key-viewer [data-testid="stFullScreenFrame"],
-.st-key-viewer [data-testid="stImage"], .st-key-viewer [data-testid="stImageContainer"] {
-  height: 100%; width: 100%; }
+.st-key-viewer div:has(img), .st-key-viewer div:has(.pneu-empty) { height: 100%; width: 100%; }
 .st-key-viewer img { width: 100%; height: 100%; max-height: 100vh; object-fit: contain; border-radius: 0; }
 .stVerticalBlock.st-key-status { min-height: 2.75rem; justify-content: center; }
 .pneu { font-variant-numeric: tabular-nums; line-height: 1.45; overflow-wrap: anywhere; }

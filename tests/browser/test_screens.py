@@ -197,6 +197,26 @@ def test_without_a_version_the_screens_say_what_to_do(tmp_path: Path, open_page:
 
 
 @pytest.mark.parametrize("width", [1440, 390])
+@pytest.mark.parametrize("size", [(200, 400), (700, 200)])
+def test_a_film_of_any_shape_is_seen_whole(
+    server: Server, open_page: Open, width: int, size: tuple[int, int]
+) -> None:
+    page = open_page(server.address, width=width)
+    expect(page.get_by_text("No film yet").first).to_be_visible()
+    drop(page, ("film.png", picture(4, size=size)))
+    film = page.get_by_alt_text("The opened chest X-ray")
+    expect(film).to_be_visible()
+    settle(page)
+    frame, image = page.locator(".st-key-viewer").bounding_box(), film.bounding_box()
+    assert frame is not None
+    assert image is not None
+    assert image["y"] >= frame["y"] - 1
+    assert image["y"] + image["height"] <= frame["y"] + frame["height"] + 1
+    assert image["x"] + image["width"] <= frame["x"] + frame["width"] + 1
+    assert film.evaluate("image => getComputedStyle(image).objectFit") == "contain"
+
+
+@pytest.mark.parametrize("width", [1440, 390])
 def test_nothing_overflows_and_nothing_jumps(server: Server, open_page: Open, width: int) -> None:
     page = open_page(server.address, width=width)
     viewer = page.locator(".st-key-viewer")
