@@ -74,7 +74,7 @@ def test_an_answer_and_a_decision_that_follows_the_slider(server: Server, open_p
     move_slider(page, key="End")
     expect(decision(page)).to_have_text("NORMAL")
     expect(page.locator(".pneu-ring")).to_be_visible()
-    assert probability(page) == before
+    assert probability(page) == pytest.approx(before, abs=0.001)  # near the threshold it has more digits
     assert server.complaints() == []
 
 
