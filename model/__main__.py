@@ -16,6 +16,7 @@ from model.dataset import EXTENSIONS, DatasetError, Film, read_dataset
 from model.films import ImageError, XRay, prepare, read_xray
 from model.inference import InferenceError, Predictor
 from model.quality import remarks
+from model.reading_table import COLUMNS, harmless
 from model.registry import (
     CLASSES,
     PREDICTION_COLUMNS,
@@ -33,7 +34,6 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 PROGRAM = "python -m model"
-PREDICT_COLUMNS = ("file", "probability", "decision", "threshold", "version", "quality", "message")
 STANDARD_POINT = "balanced"
 
 
@@ -71,11 +71,6 @@ def _threshold(text: str | None, card: Card) -> float:
 
 def _predictor(version: Version, settings: Settings) -> Predictor:
     return Predictor.load(version, cache=settings.cache, precision=settings.precision, engine=settings.engine)
-
-
-def _harmless(cell: str) -> str:
-    """Text that a spreadsheet would run as a formula gets an apostrophe in front (OWASP, CSV injection)."""
-    return f"'{cell}" if cell.startswith(("=", "+", "-", "@", "\t", "\r", "\n")) else cell
 
 
 def _replace(path: Path, write: Callable[[Path], None]) -> None:
@@ -157,10 +152,10 @@ def predict(arguments: argparse.Namespace, settings: Settings) -> int:
                 if arguments.csv is None:
                     tqdm.write(f"{value:.4f}  {decision:<9}  {path}{'  ' + quality if quality else ''}")
             row = (str(path), probability, decision, repr(threshold), version.name, quality, message)
-            rows.append(tuple(map(_harmless, row)))
+            rows.append(tuple(map(harmless, row)))
     finally:
         if arguments.csv is not None and rows:  # also what was read before Ctrl-C
-            _write_rows(arguments.csv, PREDICT_COLUMNS, rows)
+            _write_rows(arguments.csv, COLUMNS, rows)
     if arguments.csv is not None:
         print(f"{len(files) - failed} of {len(files)} films read, written to {arguments.csv}.")
     return 1 if failed else 0
@@ -383,7 +378,7 @@ def _parser(command: str | None) -> argparse.ArgumentParser:
         "files", nargs="+", type=Path, metavar="FILE_OR_DIR", help="folders are searched at any depth"
     )
     add_choice(made)
-    made.add_argument("--csv", type=Path, metavar="OUT", help=f"columns {', '.join(PREDICT_COLUMNS)}")
+    made.add_argument("--csv", type=Path, metavar="OUT", help=f"columns {', '.join(COLUMNS)}")
 
     made = add(
         "evaluate",

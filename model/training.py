@@ -389,7 +389,11 @@ def _fit(
     history_file = run / "history.csv"
     rows: list[dict[str, Any]] = []
     if history_file.is_file():
-        rows = [dict(row) for row in pandas.read_csv(history_file).to_dict("records")][:done]
+        rows = [
+            {str(key): value for key, value in row.items()}
+            for row in pandas.read_csv(history_file).to_dict("records")
+        ]
+        rows = rows[:done]
     weights = None
     if config.class_weights:
         counts = np.bincount(training.labels, minlength=2)

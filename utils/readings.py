@@ -20,12 +20,12 @@ from PIL import Image
 
 from model.films import ImageError, Source, XRay, prepare, read_xray
 from model.quality import Remark, remarks
+from model.reading_table import COLUMNS, harmless
 from utils.decisions import SHAPES, decide
 
 PICTURE_SIDE = 1400
 """Longest side, in pixels, of the picture kept for the screen."""
 THUMBNAIL_SIZE = (96, 72)
-CSV_COLUMNS = ("file", "probability", "decision", "threshold", "version", "quality", "message")
 STOPPED = "Reading was stopped before this film's turn; drop it again to read it."
 NETWORK_FAILED = "The network could not read this film; drop it once more or tell your administrator."
 
@@ -224,7 +224,7 @@ def readings_csv(entries: Sequence[Entry], readings: Mapping[str, Reading], *, t
     """
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(CSV_COLUMNS)
+    writer.writerow(COLUMNS)
     for entry in entries:
         reading = readings[entry.key]
         probability = reading.probability
@@ -242,11 +242,6 @@ def readings_csv(entries: Sequence[Entry], readings: Mapping[str, Reading], *, t
             ]
         )
     return text.getvalue().encode("utf-8")
-
-
-def harmless(cell: str) -> str:
-    """The cell's text, with an apostrophe in front where a spreadsheet would run it as a formula."""
-    return f"'{cell}" if cell.startswith(("=", "+", "-", "@", "\t", "\r", "\n")) else cell
 
 
 def _decode(

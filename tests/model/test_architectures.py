@@ -90,14 +90,14 @@ def test_rounded_weights_have_eight_significant_bits(trained: Any) -> None:
 def test_starting_weights_that_fit_are_taken(trained: Any, tmp_path: Path) -> None:
     network = architectures.build_for_training(TINY)
     kernel = np.full((3, 3, 3, 4), 0.25, np.float32)
-    np.savez(
-        tmp_path / "w.npz", **{"block1_conv1/kernel": kernel, "block2_conv1/kernel": np.zeros((3, 3, 1, 1))}
-    )
+    stored: dict[str, Any] = {"block1_conv1/kernel": kernel, "block2_conv1/kernel": np.zeros((3, 3, 1, 1))}
+    np.savez(tmp_path / "w.npz", **stored)
     other = network.get_layer("block2_conv1").get_weights()[0]
     assert architectures.start_from(network, tmp_path / "w.npz") == 1
     np.testing.assert_array_equal(network.get_layer("block1_conv1").get_weights()[0], kernel)
     np.testing.assert_array_equal(network.get_layer("block2_conv1").get_weights()[0], other)
-    np.savez(tmp_path / "none.npz", **{"dense/kernel": kernel})
+    stored = {"dense/kernel": kernel}
+    np.savez(tmp_path / "none.npz", **stored)
     with pytest.raises(ValueError, match="No convolution in none"):
         architectures.start_from(network, tmp_path / "none.npz")
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
-from dataclasses import fields
+from dataclasses import fields, replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -48,19 +49,16 @@ def test_every_recipe_gives_finite_pixels_in_range_and_differs_from_film_to_film
     ],
 )  # fmt: skip
 def test_each_change_alone_does_something(name: str, strength: float) -> None:
-    from dataclasses import replace
-
     import tensorflow as tf
 
     tf.random.set_seed(2)
     plain = augment(films(16), side=32, recipe=OFF).numpy()
-    changed = augment(films(16), side=32, recipe=replace(OFF, **{name: strength})).numpy()
+    only: dict[str, Any] = {name: strength}
+    changed = augment(films(16), side=32, recipe=replace(OFF, **only)).numpy()
     assert np.abs(changed - plain).max() > 1
 
 
 def test_flip_mirrors_left_and_right() -> None:
-    from dataclasses import replace
-
     import tensorflow as tf
 
     tf.random.set_seed(3)

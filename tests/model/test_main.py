@@ -13,8 +13,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from model.__main__ import PREDICT_COLUMNS, main
+from model.__main__ import main
 from model.inference import Predictor
+from model.reading_table import COLUMNS
 from model.registry import Version
 from tests.conftest import TINY_NAME
 
@@ -63,7 +64,7 @@ def rows_of(path: Path) -> list[dict[str, str]]:
     with path.open(newline="", encoding="utf-8") as stream:
         reader = csv.DictReader(stream)
         rows = list(reader)
-        assert tuple(reader.fieldnames or ()) == PREDICT_COLUMNS or "patient" in (reader.fieldnames or ())
+        assert tuple(reader.fieldnames or ()) == COLUMNS or "patient" in (reader.fieldnames or ())
     return rows
 
 

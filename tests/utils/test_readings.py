@@ -10,8 +10,8 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
+from model.reading_table import COLUMNS, harmless
 from utils.readings import (
-    CSV_COLUMNS,
     NETWORK_FAILED,
     STOPPED,
     Entry,
@@ -21,7 +21,6 @@ from utils.readings import (
     content_key,
     done_in_words,
     enter,
-    harmless,
     read_films,
     readings_csv,
 )
@@ -144,7 +143,7 @@ def test_csv_has_the_columns_of_the_command_line_and_a_row_a_file() -> None:
     bad = Reading("l", "v", message="The file is empty.")
     table = readings_csv([Entry("a.png", "k"), Entry("ü,b.png", "l")], {"k": good, "l": bad}, threshold=0.25)
     rows = rows_of(table)
-    assert tuple(rows[0]) == CSV_COLUMNS
+    assert tuple(rows[0]) == COLUMNS
     assert rows[0]["probability"] == "0.25"
     assert rows[0]["decision"] == "PNEUMONIA"
     assert rows[1]["file"] == "ü,b.png"
