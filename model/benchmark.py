@@ -29,7 +29,7 @@ from model.films import ImageError, prepare, read_xray
 from model.inference import InferenceError, Predictor, converted
 from model.registry import Version, read_version
 
-BATCH = 16
+BATCH = 64
 """Films in a batch, as a technician might drop them."""
 ENGINE_BATCH = 8
 """Batch of the bare engine when it is fed a batch as one tensor."""
