@@ -196,12 +196,12 @@ def evaluate(arguments: argparse.Namespace, settings: Settings) -> int:
             probabilities.append(float(predictor.predict(image[None])[0]))
     if not read:
         raise CommandError(f"No film of {arguments.data} could be read.")
-    result = evaluation.evaluate(
-        np.array([film.label for film in read]),
-        np.array(probabilities),
-        threshold=threshold,
-        patients=[film.patient for film in read],
-    ).as_json()
+    truth, scores = np.array([film.label for film in read]), np.array(probabilities)
+    patients = [film.patient for film in read]
+    result = evaluation.evaluate(truth, scores, threshold=threshold, patients=patients).as_json()
+    calibration_interval = evaluation.bootstrap_interval(evaluation.expected_calibration_error, truth, scores)
+    if calibration_interval is not None:
+        result["ece_ci"] = [calibration_interval.low, calibration_interval.high]
     result |= {
         "version": version.name,
         "sha256": version.card.sha256,

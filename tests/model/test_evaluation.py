@@ -459,3 +459,17 @@ def test_a_million_films() -> None:
     result = evaluate(labels, scores, threshold=0.5)
     assert result.auc == pytest.approx(reference.roc_auc_score(labels, scores), abs=1e-10)
     assert result.n == 1_000_000
+
+
+def test_bootstrap_interval_of_a_mean_is_the_textbook_one() -> None:
+    from model.evaluation import bootstrap_interval
+
+    labels = np.arange(400) % 2
+    scores = np.random.default_rng(1).uniform(0.2, 0.6, 400)
+    found = bootstrap_interval(lambda _, drawn: float(drawn.mean()), labels, scores)
+    assert found is not None
+    error = 1.96 * scores.std() / 20
+    assert found.low == pytest.approx(scores.mean() - error, abs=error / 5)
+    assert found.high == pytest.approx(scores.mean() + error, abs=error / 5)
+    assert found == bootstrap_interval(lambda _, drawn: float(drawn.mean()), labels, scores)
+    assert bootstrap_interval(lambda *_: None, labels, scores) is None
