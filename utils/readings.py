@@ -10,6 +10,7 @@ import base64
 import csv
 import hashlib
 import io
+import logging
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Protocol
@@ -22,6 +23,8 @@ from model.films import ImageError, Source, XRay, prepare, read_xray
 from model.quality import Remark, remarks
 from model.reading_table import COLUMNS, harmless
 from utils.decisions import SHAPES, decide
+
+log = logging.getLogger(__name__)
 
 PICTURE_SIDE = 1400
 """Longest side, in pixels, of the picture kept for the screen."""
@@ -270,9 +273,10 @@ def _probabilities(images: Sequence[NDArray[np.uint8]], reader: Reader) -> list[
         return []
     try:
         return [float(value) for value in reader.predict(np.stack(images))]
-    except Exception:
+    except Exception as error:
         # Whatever an engine raises: no film may take the others with it, and no traceback may reach the user.
         if len(images) == 1:
+            log.error("the network failed on a film: %s", error)
             return [None]
         return [_probabilities([image], reader)[0] for image in images]
 
