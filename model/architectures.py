@@ -75,6 +75,8 @@ def build_for_training(size: Size = Size()) -> keras.Model:
     import keras
     from keras import layers
 
+    from model.normalisation import NormalisedReLU
+
     images = keras.Input((None, None, 3), name="image")
     values = _standardise()(images)
     for block, (convolutions, filters) in enumerate(size.blocks, start=1):
@@ -82,8 +84,7 @@ def build_for_training(size: Size = Size()) -> keras.Model:
             name = f"block{block}_conv{index}"
             # The normalisation that follows brings the offset, so the convolution needs no bias.
             values = layers.Conv2D(filters, 3, padding="same", use_bias=False, name=name)(values)
-            values = layers.BatchNormalization(name=f"{name}_normalisation")(values)
-            values = layers.ReLU(name=f"{name}_relu")(values)
+            values = NormalisedReLU(name=f"{name}_normalisation")(values)
         values = layers.MaxPooling2D(2, padding="same", name=f"block{block}_pool")(values)
     return keras.Model(images, _head(values, size), name="vgg16_training")
 

@@ -24,7 +24,7 @@ CLASSES = ("NORMAL", "PNEUMONIA")
 SPLITS = ("train", "val", "test")
 EXTENSIONS = (".jpg", ".jpeg", ".png")
 
-ValidationMethod = Literal["blocks", "patients", "films"]
+ValidationMethod = Literal["edges", "blocks", "patients", "films"]
 
 _PNEUMONIA_NAME = re.compile(r"^person(?P<number>\d+)_(?P<series>bacteria|virus)_", re.IGNORECASE)
 _NORMAL_NAME = re.compile(r"^(?P<series>(?:NORMAL2-)?IM)-(?P<number>\d+)-", re.IGNORECASE)
@@ -166,6 +166,8 @@ def hold_out(
 
     ``blocks`` takes one contiguous run of patient numbers from each series (names without numbers: patients at
     random), because neighbouring numbers were taken and processed alike and films drawn at random flatter a network.
+    ``edges`` takes the lowest and the highest numbers of each series, half of the films each: their neighbours on one
+    side were never trained on, as those of films from another time.
     ``patients`` draws patients at random within each series, ``films`` draws films at random within each class.
     ``series`` names one series to hold out whole, in addition: a harder test than any block.
 
@@ -188,6 +190,8 @@ def hold_out(
         patients = sorted(by_series[name], key=lambda members: (members[0].number, members[0].path.name))
         if series is not None and name == series:
             chosen = patients
+        elif method == "edges" and patients[0][0].number >= 0:
+            chosen = _edges(patients, fraction)
         else:
             contiguous = method == "blocks" and patients[0][0].number >= 0
             chosen = _take(patients, fraction, random, contiguous=contiguous)
@@ -200,6 +204,17 @@ def hold_out(
         if {film.label for film in part} != {0, 1}:
             raise DatasetError(f"The {side} part would lack a class: give more films or another fraction.")
     return training, validation
+
+
+def _edges(patients: list[list[Film]], fraction: float) -> list[list[Film]]:
+    """Patients at both ends of the numbers that hold about ``fraction`` of the films; one patient at least stays."""
+    sizes = np.array([len(members) for members in patients])
+    before = np.cumsum(sizes) - sizes
+    wanted = fraction * sizes.sum() / 2
+    outside = (before < wanted) | (before + sizes > sizes.sum() - wanted)
+    if outside.all():
+        outside[len(patients) // 2] = False
+    return [members for members, chosen in zip(patients, outside, strict=True) if chosen]
 
 
 def _take(

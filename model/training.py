@@ -2,7 +2,7 @@
 
 The recipe (`TrainingConfig` is all of its choices):
 
-1. The films of ``train`` are parted into training and validation by blocks of patient numbers.
+1. The films of ``train`` are parted into training and validation by patient numbers.
 2. VGG16 with batch normalisation starts from a weights file, ImageNet weights or random ones, and trains on small,
    heavily changed films, then on larger ones: AdamW with warm-up and cosine decay, class weights, label smoothing,
    a moving average of the weights, bf16 arithmetic where the processor has it.
@@ -68,7 +68,7 @@ class TrainingConfig(BaseModel):
     architecture: Literal["vgg16_scratch"] = "vgg16_scratch"
     starting_weights: str = "imagenet"
     """A weights file (.h5 without top, or .npz of kernels), ``imagenet`` (Keras' cache or download) or ``none``."""
-    stages: tuple[tuple[int, int], ...] = ((64, 4), (112, 8))
+    stages: tuple[tuple[int, int], ...] = ((64, 6), (112, 12))
     """(side in pixels, epochs): small films first, because an epoch's time goes with the square of the side."""
     batch_size: int = Field(default=32, ge=2)
     learning_rate: float = Field(default=7e-4, gt=0)
@@ -83,7 +83,7 @@ class TrainingConfig(BaseModel):
     augmentation: str = "films"
     patience: int = Field(default=0, ge=0)
     """Stop after this many epochs without a better validation AUC; 0: never."""
-    validation: ValidationMethod = "blocks"
+    validation: ValidationMethod = "edges"
     validation_fraction: float = Field(default=0.15, gt=0, lt=1)
     validation_seed: int = 0
     validation_series: str | None = None

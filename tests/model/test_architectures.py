@@ -113,3 +113,35 @@ def test_weights_as_keras_publishes_them_are_taken(tmp_path: Path) -> None:
     assert architectures.start_from(network, tmp_path / "vgg16.h5") == 13
     kernel = published.get_layer("block3_conv2").get_weights()[0]
     np.testing.assert_array_equal(network.get_layer("block3_conv2").get_weights()[0], kernel)
+
+
+def test_normalised_relu_is_keras_own_normalisation_and_relu() -> None:
+    import keras
+    import tensorflow as tf
+
+    from model.normalisation import NormalisedReLU
+
+    random = np.random.default_rng(0)
+    images = tf.constant(random.normal(1, 3, (4, 7, 7, 5)), tf.float32)
+    fused = NormalisedReLU()
+    plain = keras.Sequential([keras.layers.BatchNormalization(), keras.layers.ReLU()])
+    scale, offset = random.uniform(0.5, 1.5, 5), random.normal(size=5)
+    for layer, values in ((fused, images), (plain, images)):
+        layer.build(values.shape)
+    for layer in (fused, plain.layers[0]):
+        layer.gamma.assign(scale)
+        layer.beta.assign(offset)
+    for training in (True, False):
+        outputs, gradients = [], []
+        for layer in (fused, plain):
+            with tf.GradientTape() as tape:
+                tape.watch(images)
+                values = layer(images, training=training)
+                loss = tf.reduce_sum(values**3)
+            outputs.append(values.numpy())
+            gradients.append(tape.gradient(loss, images).numpy())
+        np.testing.assert_allclose(outputs[0], outputs[1], atol=2e-3)
+        np.testing.assert_allclose(gradients[0], gradients[1], atol=2e-2 * np.abs(gradients[1]).max())
+    np.testing.assert_allclose(fused.moving_mean, plain.layers[0].moving_mean, atol=1e-5)
+    # The fused kernel keeps the variance with n - 1 in the denominator.
+    np.testing.assert_allclose(fused.moving_variance, plain.layers[0].moving_variance, rtol=2e-3)

@@ -86,7 +86,7 @@ def test_wrong_folders_are_named(tmp_path: Path, names: list[str], message: str)
         read_dataset(tmp_path / "missing")
 
 
-@pytest.mark.parametrize("method", ["blocks", "patients"])
+@pytest.mark.parametrize("method", ["edges", "blocks", "patients"])
 def test_no_patient_stands_on_both_sides(method: str) -> None:
     films = numbered(100)
     training, validation = hold_out(films, method=method, fraction=0.15, seed=3)  # type: ignore[arg-type]
@@ -102,6 +102,16 @@ def test_blocks_are_contiguous_runs_in_each_series() -> None:
         for series in ("bacteria", "virus", "IM", "NORMAL2-IM"):
             numbers = {film.number for film in validation if film.series == series}
             assert max(numbers) - min(numbers) + 1 == len(numbers)
+
+
+def test_edges_lie_outside_the_numbers_trained_on() -> None:
+    training, validation = hold_out(numbered(100), method="edges", fraction=0.2)
+    for series in ("bacteria", "virus", "IM", "NORMAL2-IM"):
+        inside = [film.number for film in training if film.series == series]
+        outside = [film.number for film in validation if film.series == series]
+        assert not [number for number in outside if min(inside) <= number <= max(inside)]
+        below = [number for number in outside if number < min(inside)]
+        assert len(below) == pytest.approx(len(outside) / 2, abs=2)
 
 
 def test_split_is_stored_by_its_seed() -> None:
