@@ -26,12 +26,11 @@ from numpy.typing import NDArray
 
 from model.dataset import EXTENSIONS
 from model.films import ImageError, prepare, read_xray
-from model.inference import InferenceError, Predictor, converted
+from model.inference import ENGINE_BATCH, InferenceError, Predictor, converted
 from model.registry import Version, read_version
 
 BATCH = 64
 """Films in a batch, as a technician might drop them."""
-ENGINE_BATCH = 8
 """Batch of the bare engine when it is fed a batch as one tensor."""
 PREDICT_SHARE = 0.25
 """Target: one film, bytes to probability, in at most this share of ``model.predict``'s time."""

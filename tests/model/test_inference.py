@@ -137,9 +137,10 @@ def test_a_film_does_not_depend_on_its_company(
     tiny_version: Version, cache: Path, images: np.ndarray
 ) -> None:
     predictor = Predictor.load(tiny_version, cache=cache)
-    together = predictor.predict(images)
-    assert np.array_equal(together, np.concatenate([predictor.predict(images[i : i + 1]) for i in range(5)]))
-    assert len(set(together)) == 5
+    many = np.concatenate([images, 255 - images, images[:, ::-1], images[:, :, ::-1]])  # two eights and four
+    together = predictor.predict(many)
+    assert np.array_equal(together, np.concatenate([predictor.predict(many[i : i + 1]) for i in range(20)]))
+    assert len(set(together)) == 20
     assert predictor.predict(images[:0]).shape == (0,)
     assert predictor.predict_with_features(images[:0]).features.shape == (0, 14, 14, 4)
 
