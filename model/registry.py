@@ -16,6 +16,7 @@ import hashlib
 import re
 import shutil
 import tempfile
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -112,7 +113,19 @@ class Version:
 
     def predictions(self, split: Split) -> Predictions:
         """The stored predictions of ``split``; VersionError where they are missing or damaged."""
-        return _read_predictions(self.folder / PREDICTIONS_FOLDER / f"{split}.csv", self.name)
+        return as_predictions(self.table(split))
+
+    def table(self, split: Split) -> pandas.DataFrame:
+        """The whole file of stored predictions of ``split``, with any columns beyond `PREDICTION_COLUMNS`.
+
+        Raises:
+            VersionError: as :meth:`predictions`.
+        """
+        return read_table(
+            self.folder / PREDICTIONS_FOLDER / f"{split}.csv",
+            missing=_no_predictions(self.name, split),
+            damaged=_damaged_predictions(self.name, split),
+        )
 
     def history(self) -> pandas.DataFrame:
         """One row an epoch; an empty frame where the version has no history."""
@@ -135,32 +148,56 @@ def sha256_of(path: Path) -> str:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
-def _read_predictions(path: Path, name: str) -> Predictions:
+def _no_predictions(name: str, split: str) -> str:
+    return f"Version {name} has no stored {split} predictions; run 'python -m model evaluate'."
+
+
+def _damaged_predictions(name: str, split: str) -> str:
+    return f"The {split} predictions of version {name} are damaged"
+
+
+def read_table(path: Path, *, missing: str, damaged: str) -> pandas.DataFrame:
+    """A checked file of predictions: `PREDICTION_COLUMNS`, then whatever columns of text it has besides.
+
+    Args:
+        missing: the sentence where there is no such file.
+        damaged: the beginning of the sentence where it cannot be read or holds a stray label or probability.
+
+    Returns:
+        One row a film; ``probability`` float64 in [0, 1], all other columns text, ``label`` one of `CLASSES`.
+
+    Raises:
+        VersionError: with one of the two sentences.
+    """
     import pandas
 
     if not path.is_file():
-        raise VersionError(
-            f"Version {name} has no stored {path.stem} predictions; run 'python -m model evaluate'."
-        )
+        raise VersionError(missing)
     try:
-        table = pandas.read_csv(
-            path, dtype={"file": str, "patient": str, "label": str, "subgroup": str}, keep_default_na=False
-        )
-        labels = table["label"].map({CLASSES[0]: 0, CLASSES[1]: 1})
-        probabilities = table["probability"].to_numpy(dtype=np.float64)
-        # A missing label becomes NaN and a stray text raises: both mean the same to the user.
-        sound = not labels.isna().any() and bool(np.all((probabilities >= 0) & (probabilities <= 1)))
+        # The probability is turned into a number below: a missing one must not pass as an empty text.
+        table = pandas.read_csv(path, dtype=str, keep_default_na=False)
+        if list(table.columns[: len(PREDICTION_COLUMNS)]) != list(PREDICTION_COLUMNS):
+            table = table[
+                [*PREDICTION_COLUMNS, *(name for name in table.columns if name not in PREDICTION_COLUMNS)]
+            ]
+        probabilities = np.array([float(text) for text in table["probability"]], dtype=np.float64)
+        sound = table["label"].isin(CLASSES).all() and np.all((probabilities >= 0) & (probabilities <= 1))
         if not sound:
             raise ValueError("labels or probabilities out of range")
-        return Predictions(
-            files=tuple(table["file"]),
-            patients=tuple(table["patient"]),
-            labels=labels.to_numpy(dtype=np.int64),
-            subgroups=tuple(table["subgroup"]),
-            probabilities=probabilities,
-        )
+        return table.assign(probability=probabilities)
     except (KeyError, ValueError, OSError):
-        raise VersionError(f"The {path.stem} predictions of version {name} are damaged: {path}.") from None
+        raise VersionError(f"{damaged}: {path}.") from None
+
+
+def as_predictions(table: pandas.DataFrame) -> Predictions:
+    """The films of a table of :func:`read_table`."""
+    return Predictions(
+        files=tuple(table["file"]),
+        patients=tuple(table["patient"]),
+        labels=(table["label"] == CLASSES[1]).to_numpy(dtype=np.int64),
+        subgroups=tuple(table["subgroup"]),
+        probabilities=table["probability"].to_numpy(dtype=np.float64),
+    )
 
 
 def read_version(folder: Path, *, verify: bool = True) -> Version:
@@ -304,7 +341,7 @@ def write_version(
         if history is not None:
             history.to_csv(unfinished / HISTORY_FILE, index=False)
         for split, films in predictions.items():
-            _write_predictions(unfinished / PREDICTIONS_FOLDER / f"{split}.csv", films)
+            write_predictions(unfinished / PREDICTIONS_FOLDER / f"{split}.csv", films)
         unfinished.chmod(0o755)  # mkdtemp makes folders that only their owner may read
         try:
             unfinished.rename(destination)
@@ -315,7 +352,14 @@ def write_version(
     return read_version(destination)
 
 
-def _write_predictions(path: Path, films: Predictions) -> None:
+def write_predictions(
+    path: Path, films: Predictions, *, extra: Mapping[str, Sequence[str]] | None = None
+) -> None:
+    """Write a file of predictions, probabilities to the last bit; its folder is made where missing.
+
+    Args:
+        extra: further columns of text, one entry a film, for example another way to group the films.
+    """
     import pandas
 
     path.parent.mkdir(exist_ok=True)
@@ -326,5 +370,5 @@ def _write_predictions(path: Path, films: Predictions) -> None:
         films.subgroups,
         np.asarray(films.probabilities, dtype=np.float64),
     )
-    table = pandas.DataFrame(dict(zip(PREDICTION_COLUMNS, columns, strict=True)))
+    table = pandas.DataFrame({**dict(zip(PREDICTION_COLUMNS, columns, strict=True)), **(extra or {})})
     table.to_csv(path, index=False)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from html import escape
 
 from utils.decisions import NORMAL, PNEUMONIA, decide, format_probability
@@ -62,6 +63,11 @@ _REASONS = {
     PNEUMONIA: "flagged: the probability is at or above the threshold",
     NORMAL: "not flagged: the probability is below the threshold",
 }
+
+
+def plain(text: str) -> str:
+    """Text from outside for a place that takes Markdown: shown as it is."""
+    return re.sub(r"([\\`*_{}\[\]()#+!|<>$~:-])", r"\\\1", " ".join(text.split()))
 
 
 def empty_viewer(text: str) -> str:

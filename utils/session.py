@@ -9,13 +9,16 @@ import logging
 import threading
 from concurrent.futures import Future
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 
 import streamlit as st
 from streamlit.navigation.page import Page
 
+from model.calibration import Calibration
 from model.inference import Predictor
-from model.registry import RELEASED, Predictions, Version, VersionError, find_version
+from model.registry import RELEASED, Predictions, Version, VersionError, find_version, scan_versions
+from utils import department, look
 from utils.decisions import point_at, rates_in_words
 from utils.settings import Settings, SettingsError, get_settings
 
@@ -26,6 +29,8 @@ THRESHOLD = "threshold"
 STANDARD_POINT = "balanced"
 """Where a session starts, as `python -m model predict` does; a version without this point starts at 0.5."""
 _POINT = "operating-point"
+_NEXT_THRESHOLD = "threshold-next"
+_SCALE = "threshold-scale"
 _THRESHOLD_OF_THIS_RUN = "threshold-of-this-run"
 # Drawn here: Streamlit fetches the named icons of a browser tab from an address of the internet.
 _ICON = (
@@ -56,10 +61,14 @@ _PAGES = Path(__file__).resolve().parent.parent / "pages"
 
 def pages() -> list[Page]:
     """The screens, in the order of the menu."""
-    return [
+    menu = [
         st.Page(_PAGES / "diagnose.py", title="Diagnose", icon=":material/radiology:", default=True),
         st.Page(_PAGES / "metrics.py", title="Metrics", icon=":material/monitoring:"),
+        st.Page(_PAGES / "own_films.py", title="Own films", icon=":material/fact_check:"),
     ]
+    if (_PAGES / "data.py").is_file():
+        menu.append(st.Page(_PAGES / "data.py", title="Data", icon=":material/dataset:"))
+    return menu
 
 
 def prepare() -> None:
@@ -113,24 +122,125 @@ def _pass_through_entry() -> None:
 def current_version() -> tuple[Version | None, str]:
     """The version in use, or None and one sentence that says why not.
 
-    Read again only when a file of a version changes, so that it costs next to nothing at each run of a page.
+    With the department's threshold and calibration, where one is in force: see `utils.department.adapted`. Read again
+    only when a file of a version or the department's log changes, so that it costs next to nothing at each run of a
+    page.
     """
     try:
         settings = get_settings()
         roots = (RELEASED, settings.versions)
-        return _find(settings.version, roots, _stamp(settings.version, roots)), ""
+        version = _find(settings.version, roots, _stamp(settings.version, roots))
+        return _adapted(version, settings.home), ""
     except (SettingsError, VersionError) as error:
         return None, str(error)
 
 
+def all_versions() -> tuple[Version, ...]:
+    """All versions that can be read, newest first, each with what the department has put on top of it.
+
+    The networks are not looked into. Empty where the settings cannot be used.
+    """
+    try:
+        settings = get_settings()
+    except SettingsError:
+        return ()
+    roots: tuple[Path, ...] = (RELEASED, settings.versions)
+    if settings.version is not None and Path(settings.version).is_dir():
+        roots += (Path(settings.version).absolute().parent,)
+    return tuple(
+        _adapted(version, settings.home) for version in _scan(roots, _stamp(settings.version, roots))
+    )
+
+
+def adopt_threshold(
+    version: Version, threshold: float, *, who: str, reason: str, calibration: Calibration | None = None
+) -> department.Policy:
+    """Make a threshold the department's for a version, from now on and for every session; kept in its log.
+
+    The session's slider goes to it at the next run: call it in a callback, or `st.rerun` afterwards.
+
+    Args:
+        version: as `current_version` gives it.
+        threshold: in [0, 1]; on the scale of `calibration` where it is given, else on that of `version`.
+        who: who adopts it.
+        reason: why, in one sentence.
+        calibration: a new calibration of the site, fitted to the probabilities of the version as it lies on disk; None
+            leaves the one in force.
+
+    Raises:
+        DepartmentError: nobody is named, or the log cannot be written; one sentence.
+        ValueError: the threshold does not lie in [0, 1].
+    """
+    if not 0 <= threshold <= 1:
+        raise ValueError(f"A threshold lies between 0 and 1, not {threshold}.")
+    if not who.strip():
+        raise department.DepartmentError("Say who sets the department's threshold: it is kept with the name.")
+    if calibration is None and (in_force := department.policy_of(version)) is not None:
+        calibration = in_force.calibration
+    base = department.base_of(version)
+    policy = department.Policy(
+        version=base.name,
+        sha256=base.card.sha256,
+        threshold=threshold,
+        calibration=calibration,
+        who=who.strip()[: department.LONGEST_TEXT],
+        when=datetime.now(UTC),
+        reason=reason.strip()[: department.LONGEST_TEXT],
+    )
+    department.adopt(get_settings().home, policy)
+    st.session_state[_NEXT_THRESHOLD] = threshold
+    st.session_state[_SCALE] = calibration
+    return policy
+
+
+def withdraw_threshold(version: Version, *, who: str) -> None:
+    """Let the version's own threshold and calibration hold again; the slider goes back to where a session starts.
+
+    Raises:
+        DepartmentError: nobody is named, or the log cannot be written; one sentence.
+    """
+    base = department.base_of(version)
+    department.withdraw(get_settings().home, base.card, who=who)
+    st.session_state[_NEXT_THRESHOLD] = _start(base)
+    st.session_state[_SCALE] = None
+
+
 def predictor(version: Version) -> Future[Predictor]:
     """The predictor of a version, loading in a thread of its own since the first call of any session."""
-    return _load(version.name, version.card.sha256, version, get_settings())
+    return _load(_identity(version), version, get_settings())
 
 
 def forget_predictor(version: Version) -> None:
     """Drop a predictor that failed to load, so that the next call tries again."""
-    _load.clear(version.name, version.card.sha256, version, get_settings())
+    _load.clear(_identity(version), version, get_settings())
+
+
+def _identity(version: Version) -> str:
+    """What decides a version's probabilities and which of them are read again in float32."""
+    card = version.card
+    points = sorted(point.threshold for point in card.operating_points)
+    return repr((card.sha256, card.calibration.slope, card.calibration.intercept, points))
+
+
+def _adapted(version: Version, home: Path) -> Version:
+    log_file = department.log_file(home)
+    try:
+        stamp = log_file.stat()
+    except OSError:
+        return version
+    return _adapt(
+        str(version.folder), _identity(version), str(home), stamp.st_mtime_ns, stamp.st_size, version
+    )
+
+
+@st.cache_resource(max_entries=16, show_spinner=False)
+def _adapt(folder: str, identity: str, home: str, modified_ns: int, size: int, _version: Version) -> Version:
+    return department.adapted(_version, department.current_policy(Path(home), _version.card))
+
+
+@st.cache_resource(max_entries=2, show_spinner=False)
+def _scan(roots: tuple[Path, ...], stamp: tuple[tuple[str, int, int], ...]) -> tuple[Version, ...]:
+    return scan_versions(*roots)[0]
 
 
 @st.cache_resource(max_entries=4, show_spinner=False)
@@ -156,7 +266,7 @@ def _stamp(name: str | None, roots: tuple[Path, ...]) -> tuple[tuple[str, int, i
 
 
 @st.cache_resource(max_entries=2, show_spinner=False)
-def _load(name: str, sha256: str, _version: Version, _settings: Settings) -> Future[Predictor]:
+def _load(identity: str, _version: Version, _settings: Settings) -> Future[Predictor]:
     future: Future[Predictor] = Future()
 
     def work() -> None:
@@ -167,21 +277,22 @@ def _load(name: str, sha256: str, _version: Version, _settings: Settings) -> Fut
             future.set_result(loaded)
         except Exception as error:
             # Whatever goes wrong must reach the waiting page, or it would wait for ever.
-            log.error("version %s could not be loaded: %s", name, error)
+            log.error("version %s could not be loaded: %s", _version.name, error)
             future.set_exception(error)
 
-    threading.Thread(target=work, name=f"load-{name}", daemon=True).start()
+    threading.Thread(target=work, name=f"load-{_version.name}", daemon=True).start()
     return future
 
 
 def _threshold_controls(version: Version | None) -> float:
     points = () if version is None else version.card.operating_points
+    _follow(version)
     threshold = float(
         st.slider(
             "Threshold",
             min_value=0.0,
             max_value=1.0,
-            value=next((point.threshold for point in points if point.name == STANDARD_POINT), 0.5),
+            value=_start(version),
             step=0.001,
             format="%.3f",
             key=THRESHOLD,
@@ -207,8 +318,36 @@ def _threshold_controls(version: Version | None) -> float:
         st.caption(f"**{current.name}**: {current.rule}")
     else:
         st.caption("Set by hand, between the operating points.")
+    policy = department.policy_of(version)
+    if policy is not None:
+        st.caption(f":material/flag: {look.plain(policy.in_words)}.")
+        if policy.calibration is not None:
+            st.caption(
+                f"Probabilities are calibrated for this site: {look.plain(policy.calibration.fitted_on)}."
+            )
     st.caption(f"Version {version.name}, {version.card.created:%d %B %Y}")
     return threshold
+
+
+def _start(version: Version | None) -> float:
+    """Where a session starts: the department's threshold, else the standard point, else 0.5."""
+    points = () if version is None else version.card.operating_points
+    thresholds = {point.name: point.threshold for point in points}
+    return thresholds.get(department.POINT, thresholds.get(STANDARD_POINT, 0.5))
+
+
+def _follow(version: Version | None) -> None:
+    """Bring the slider to what was adopted, and along when another session changed the scale of probabilities."""
+    policy = department.policy_of(version)
+    scale = None if policy is None else policy.calibration
+    before = st.session_state.get(_SCALE, scale)
+    st.session_state[_SCALE] = scale
+    if (chosen := st.session_state.pop(_NEXT_THRESHOLD, None)) is not None:
+        st.session_state[THRESHOLD] = chosen
+    elif before != scale and THRESHOLD in st.session_state:
+        st.session_state[THRESHOLD] = department.moved(
+            st.session_state[THRESHOLD], before=before, after=scale
+        )
 
 
 def _take_point(thresholds: dict[str, float]) -> None:
@@ -220,13 +359,11 @@ def _take_point(thresholds: dict[str, float]) -> None:
 def rates_at(version: Version, threshold: float) -> str:
     """What the threshold costs and gains, from the version's stored test predictions, in one sentence."""
     try:
-        return rates_in_words(
-            _test_predictions(version.name, version.card.sha256, version), threshold=threshold
-        )
+        return rates_in_words(_test_predictions(_identity(version), version), threshold=threshold)
     except (OSError, VersionError, KeyError, ValueError):
         return "What this threshold costs and gains is not known: this version holds no test predictions."
 
 
 @st.cache_data(max_entries=4, show_spinner=False)
-def _test_predictions(name: str, sha256: str, _version: Version) -> Predictions:
+def _test_predictions(identity: str, _version: Version) -> Predictions:
     return _version.predictions("test")
