@@ -15,6 +15,13 @@ Sources
 * AUC: DeLong, DeLong & Clarke-Pearson (1988), Biometrics 44:837-845, by the midranks of Sun & Xu (2014), IEEE
   Signal Process Lett 21:1389-1393, on the logit scale; where DeLong's variance is zero (classes apart, all
   scores equal, or a single film of a class), Newcombe (2006), Stat Med 25:559-573, method 5.
+* Average precision: its influence values (the infinitesimal jackknife: Jaeckel 1972; Efron 1982, SIAM monograph
+  38, chapter 6) on the logit scale, which Boyd, Eng & Page (2013), ECML PKDD, LNCS 8190:451-466, recommend; where
+  every film of pneumonia comes first, Wilson's interval of as many hits as there are films of pneumonia.
+* Brier score and log loss: means over films, on the log scale.
+* Calibration error: basic bootstrap (Davison & Hinkley 1997, section 5.2) over the bins' gaps, drawn from their
+  normal limit; the basic interval takes off the bias that a resampled calibration error always has.
+* All that four counts give: `model.intervals`, which names its own sources.
 * Several films of one patient: the same influence values summed within patients (for the AUC this is
   Obuchowski (1997), Biometrics 53:567-578; for proportions Rao & Scott (1992), Biometrics 48:577-585).
 * Band of the ROC curve: Zhou & Qin (2005), Stat Med 24:465-477, method BTII.
@@ -25,42 +32,40 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
-from statistics import NormalDist
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-FloatArray = NDArray[np.float64]
-IntArray = NDArray[np.int64]
+from model.intervals import CONFIDENCE as CONFIDENCE
+from model.intervals import (
+    Films,
+    FloatArray,
+    IntArray,
+    Patients,
+    balanced_accuracy,
+    clustered_variance,
+    intervals_of_counts,
+    likelihood_ratio,
+    matthews,
+    on_log_scale,
+    on_logit_scale,
+)
+from model.intervals import Interval as Interval
+from model.intervals import Proportion as Proportion
+from model.intervals import Z as _Z
+from model.intervals import proportion as proportion
+from model.intervals import wilson as wilson
 
-CONFIDENCE = 0.95
 CALIBRATION_BINS = 10
 BOOTSTRAP_RESAMPLES = 500
+CALIBRATION_RESAMPLES = 2000
+CURVE_POINTS = 1000
+"""A curve of more points is thinned to about this many: nobody sees more, and a browser slows down."""
 BAND_CELLS = 500
 """Scores are grouped into at most this many cells a class before resampling: the band of 100,000 films costs
 what that of 1,000 costs."""
-
-_Z = NormalDist().inv_cdf(0.5 + CONFIDENCE / 2)
-
-
-@dataclass(frozen=True)
-class Interval:
-    """A 95 % confidence interval, ``low <= high``."""
-
-    low: float
-    high: float
-
-
-@dataclass(frozen=True)
-class Proportion:
-    """``count`` of ``total`` films; ``value`` and ``interval`` (Wilson) are None where there is no film to
-    count."""
-
-    value: float | None
-    count: int
-    total: int
-    interval: Interval | None
 
 
 @dataclass(frozen=True)
@@ -113,6 +118,32 @@ class Confusion:
         total = 2 * self.tn + self.fp + self.fn
         return 2 * self.tn / total if total else None
 
+    @property
+    def counts(self) -> FloatArray:
+        """``(4,)``: tn, fp, fn, tp."""
+        return np.array([self.tn, self.fp, self.fn, self.tp], dtype=np.float64)
+
+    @property
+    def balanced_accuracy(self) -> float | None:
+        """Mean of sensitivity and specificity; None where a class has no film."""
+        return balanced_accuracy(self.counts)
+
+    @property
+    def mcc(self) -> float | None:
+        """Matthews' correlation of label and decision, in ``[-1, 1]``; None where a class or a decision has no
+        film."""
+        return matthews(self.counts)
+
+    @property
+    def lr_positive(self) -> float | None:
+        """Sensitivity / (1 - specificity); None where a class has no film or no normal film is called pneumonia."""
+        return likelihood_ratio(self.counts, flagged=True)
+
+    @property
+    def lr_negative(self) -> float | None:
+        """(1 - sensitivity) / specificity; None where a class has no film or no normal film is called normal."""
+        return likelihood_ratio(self.counts, flagged=False)
+
 
 @dataclass(frozen=True)
 class OperatingRates:
@@ -143,18 +174,37 @@ class Roc:
 
 @dataclass(frozen=True)
 class PatientIntervals:
-    """The intervals when films of one patient are not taken as independent of each other."""
+    """The intervals when films of one patient are not taken as independent of each other.
+
+    None where the figure has no value, or where one patient (or one film) says nothing of the spread.
+    """
 
     patients: int
     auc: Interval | None
+    average_precision: Interval | None
     accuracy: Interval | None
+    balanced_accuracy: Interval | None
     sensitivity: Interval | None
     specificity: Interval | None
+    precision: Interval | None
+    npv: Interval | None
+    f1_pneumonia: Interval | None
+    f1_normal: Interval | None
+    mcc: Interval | None
+    lr_positive: Interval | None
+    lr_negative: Interval | None
+    brier: Interval | None
+    log_loss: Interval | None
+    ece: Interval | None
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """Every figure of one set of films at one threshold. ``unavailable`` says of each None figure why."""
+    """Every figure of one set of films at one threshold. ``unavailable`` says of each None figure why.
+
+    ``<figure>_interval`` takes every film as independent; it is None where the figure is None, and where the
+    films say nothing of its spread (the Brier score of a single film, say).
+    """
 
     n: int
     threshold: float
@@ -162,17 +212,45 @@ class Evaluation:
     auc: float | None
     auc_interval: Interval | None
     average_precision: float | None
+    average_precision_interval: Interval | None
     accuracy: Proportion
+    balanced_accuracy: float | None
+    balanced_accuracy_interval: Interval | None
     sensitivity: Proportion
     specificity: Proportion
     precision: Proportion
     npv: Proportion
     f1_pneumonia: float | None
+    f1_pneumonia_interval: Interval | None
     f1_normal: float | None
+    f1_normal_interval: Interval | None
+    mcc: float | None
+    mcc_interval: Interval | None
+    lr_positive: float | None
+    lr_positive_interval: Interval | None
+    lr_negative: float | None
+    lr_negative_interval: Interval | None
     brier: float
+    brier_interval: Interval | None
+    log_loss: float
+    log_loss_interval: Interval | None
     ece: float
+    ece_interval: Interval | None
     by_patient: PatientIntervals | None
     unavailable: dict[str, str]
+
+    def value(self, name: str) -> float | None:
+        """The figure of that name (one of :data:`FIGURE_NAMES`)."""
+        found: float | Proportion | None = getattr(self, name)
+        return found.value if isinstance(found, Proportion) else found
+
+    def interval(self, name: str) -> Interval | None:
+        """The interval of the figure of that name, films taken as independent."""
+        found: float | Proportion | None = getattr(self, name)
+        if isinstance(found, Proportion):
+            return found.interval
+        interval: Interval | None = getattr(self, f"{name}_interval")
+        return interval
 
     def as_json(self) -> dict[str, Any]:
         """The figures as plain numbers, lists and None: what ``python -m model evaluate --json`` writes.
@@ -185,32 +263,144 @@ class Evaluation:
             "n_normal": self.confusion.tn + self.confusion.fp,
             "n_pneumonia": self.confusion.fn + self.confusion.tp,
             "threshold": self.threshold,
-            "auc": self.auc,
-            "auc_ci": _pair(self.auc_interval),
-            "average_precision": self.average_precision,
         }
-        for name in ("accuracy", "sensitivity", "specificity", "precision", "npv"):
-            figure: Proportion = getattr(self, name)
-            result[name] = figure.value
-            result[f"{name}_ci"] = _pair(figure.interval)
+        for name in FIGURE_NAMES:
+            result[name] = self.value(name)
+            result[f"{name}_ci"] = _pair(self.interval(name))
         result |= {
-            "f1_pneumonia": self.f1_pneumonia,
-            "f1_normal": self.f1_normal,
-            "brier": self.brier,
-            "ece": self.ece,
             "confusion": asdict(self.confusion),
             "by_patient": None,
             "unavailable": dict(self.unavailable),
         }
         if self.by_patient is not None:
-            result["by_patient"] = {
-                "patients": self.by_patient.patients,
-                "auc_ci": _pair(self.by_patient.auc),
-                "accuracy_ci": _pair(self.by_patient.accuracy),
-                "sensitivity_ci": _pair(self.by_patient.sensitivity),
-                "specificity_ci": _pair(self.by_patient.specificity),
+            result["by_patient"] = {"patients": self.by_patient.patients} | {
+                f"{name}_ci": _pair(getattr(self.by_patient, name)) for name in FIGURE_NAMES
             }
         return result
+
+
+FIGURE_NAMES = (
+    "auc",
+    "average_precision",
+    "accuracy",
+    "balanced_accuracy",
+    "sensitivity",
+    "specificity",
+    "precision",
+    "npv",
+    "f1_pneumonia",
+    "f1_normal",
+    "mcc",
+    "lr_positive",
+    "lr_negative",
+    "brier",
+    "log_loss",
+    "ece",
+)
+"""The figures of an :class:`Evaluation`, in the order in which they are shown."""
+
+
+@dataclass(frozen=True, eq=False)
+class ScoredFilms:
+    """Labels and probabilities, checked once; :meth:`at` gives every figure at a threshold.
+
+    What does not depend on the threshold is computed when first asked for and kept, so that following a slider
+    costs a few milliseconds for 100,000 films.
+
+    ``labels`` int64 ``(n,)``, ``probabilities`` float64 ``(n,)`` and ``patients``, ``(n,)`` names or None, are in
+    the order in which they were given.
+    """
+
+    labels: IntArray
+    probabilities: FloatArray
+    patients: NDArray[np.str_] | None = None
+
+    def at(self, threshold: float) -> Evaluation:
+        """All figures where a film is called pneumonia at ``probability >= threshold``.
+
+        :raises ValueError: for a threshold that is NaN.
+        """
+        threshold = float(threshold)
+        counts = self.confusion(threshold)
+        found = intervals_of_counts(Films(counts.counts))
+        fixed, intervals = self._fixed, self._fixed_intervals
+        by_patient = None
+        if self._clusters is not None:
+            clusters, number = self._clusters
+            cells = 4 * clusters + 2 * self.labels + (self.probabilities >= threshold)
+            units = Patients(np.bincount(cells, minlength=4 * number).reshape(number, 4))
+            by_patient = PatientIntervals(
+                patients=number, **intervals_of_counts(units), **self._fixed_patient_intervals
+            )
+        return Evaluation(
+            n=self.labels.size,
+            threshold=threshold,
+            confusion=counts,
+            auc=fixed.auc,
+            auc_interval=intervals["auc"],
+            average_precision=fixed.average_precision,
+            average_precision_interval=intervals["average_precision"],
+            accuracy=counts.accuracy,
+            balanced_accuracy=counts.balanced_accuracy,
+            balanced_accuracy_interval=found["balanced_accuracy"],
+            sensitivity=counts.sensitivity,
+            specificity=counts.specificity,
+            precision=counts.precision,
+            npv=counts.npv,
+            f1_pneumonia=counts.f1_pneumonia,
+            f1_pneumonia_interval=found["f1_pneumonia"],
+            f1_normal=counts.f1_normal,
+            f1_normal_interval=found["f1_normal"],
+            mcc=counts.mcc,
+            mcc_interval=found["mcc"],
+            lr_positive=counts.lr_positive,
+            lr_positive_interval=found["lr_positive"],
+            lr_negative=counts.lr_negative,
+            lr_negative_interval=found["lr_negative"],
+            brier=fixed.brier,
+            brier_interval=intervals["brier"],
+            log_loss=fixed.log_loss,
+            log_loss_interval=intervals["log_loss"],
+            ece=fixed.ece,
+            ece_interval=intervals["ece"],
+            by_patient=by_patient,
+            unavailable=_unavailable(counts),
+        )
+
+    def confusion(self, threshold: float) -> Confusion:
+        """The four counts at ``probability >= threshold``, by two look-ups in the sorted scores."""
+        if np.isnan(threshold):
+            raise ValueError("The threshold must be a number.")
+        normal, pneumonia = self._sorted
+        tn = int(np.searchsorted(normal, threshold, side="left"))
+        fn = int(np.searchsorted(pneumonia, threshold, side="left"))
+        return Confusion(tn, normal.size - tn, fn, pneumonia.size - fn)
+
+    @cached_property
+    def _sorted(self) -> tuple[FloatArray, FloatArray]:
+        """Scores of normal films and of films of pneumonia, ascending."""
+        positive = self.labels == 1
+        return np.sort(self.probabilities[~positive]), np.sort(self.probabilities[positive])
+
+    @cached_property
+    def _clusters(self) -> tuple[IntArray, int] | None:
+        if self.patients is None:
+            return None
+        names, codes = np.unique(self.patients, return_inverse=True)
+        return codes.astype(np.int64), names.size
+
+    @cached_property
+    def _fixed(self) -> _Fixed:
+        return _fixed(self.labels, self.probabilities)
+
+    @cached_property
+    def _fixed_intervals(self) -> dict[str, Interval | None]:
+        return _fixed_intervals(self.labels, self._fixed, None)
+
+    @cached_property
+    def _fixed_patient_intervals(self) -> dict[str, Interval | None]:
+        assert self._clusters is not None
+        return _fixed_intervals(self.labels, self._fixed, self._clusters[0])
 
 
 def checked(
@@ -244,31 +434,6 @@ def checked(
     return truth.astype(np.int64), scores
 
 
-def wilson(counts: ArrayLike, totals: ArrayLike) -> tuple[FloatArray, FloatArray]:
-    """Wilson's 95 % interval of ``counts / totals``, element by element; ``totals`` > 0 and need not be whole
-    numbers.
-
-    The closed formula, because ``scipy.stats.binomtest(...).proportion_ci(method="wilson")``, against which
-    it is tested, takes one proportion at a time, whole numbers only, and a second and a half to import.
-    """
-    k, n = np.asarray(counts, dtype=np.float64), np.asarray(totals, dtype=np.float64)
-    share = k / n
-    centre = (share + _Z**2 / (2 * n)) / (1 + _Z**2 / n)
-    half = _Z / (1 + _Z**2 / n) * np.sqrt(share * (1 - share) / n + _Z**2 / (4 * n**2))
-    # At 0 and n the formula is exactly 0 and 1; rounding must not leave 1e-17 or 0.9999999.
-    low = np.where(k == 0, 0.0, np.maximum(centre - half, 0.0))
-    high = np.where(k == n, 1.0, np.minimum(centre + half, 1.0))
-    return low, high
-
-
-def proportion(count: int, total: int) -> Proportion:
-    """``count`` of ``total`` with its Wilson interval; value and interval None where ``total`` is 0."""
-    if total == 0:
-        return Proportion(None, count, total, None)
-    low, high = wilson(count, total)
-    return Proportion(count / total, count, total, Interval(float(low), float(high)))
-
-
 def confusion(labels: ArrayLike, probabilities: ArrayLike, threshold: float) -> Confusion:
     """The four counts at ``probability >= threshold``; all 0 for a set without films.
 
@@ -294,15 +459,7 @@ def auc(labels: ArrayLike, probabilities: ArrayLike) -> tuple[float, Interval] |
     if truth.min() == truth.max():
         return None
     area, influence = _auc_influence(truth, scores)
-    positives = int(truth.sum())
-    negatives = truth.size - positives
-    if min(positives, negatives) < 2:
-        return area, _newcombe(area, positives, negatives)
-    variance = sum(
-        count / (count - 1) * float(np.sum(influence[truth == label] ** 2))
-        for label, count in ((1, positives), (0, negatives))
-    )
-    return area, _auc_interval(area, variance, positives, negatives)
+    return area, _auc_interval_of(truth, area, influence, None)
 
 
 def expected_calibration_error(
@@ -314,11 +471,15 @@ def expected_calibration_error(
     Errors as :func:`checked`.
     """
     truth, scores = checked(labels, probabilities)
+    gaps = np.bincount(calibration_bins(scores, bins), weights=scores - truth, minlength=bins)
+    return float(np.abs(gaps).sum() / truth.size)
+
+
+def calibration_bins(probabilities: FloatArray, bins: int = CALIBRATION_BINS) -> IntArray:
+    """The bin, ``0 .. bins - 1``, of each probability: ``[0, 1 / bins)`` and so on, the last one closed."""
     # k / 10 exactly as a person writes it; linspace gives 0.30000000000000004
     inner_edges = np.arange(1, bins) / bins
-    which = np.searchsorted(inner_edges, scores, side="right")
-    gaps = np.bincount(which, weights=scores - truth, minlength=bins)
-    return float(np.abs(gaps).sum() / truth.size)
+    return np.searchsorted(inner_edges, probabilities, side="right").astype(np.int64)
 
 
 def bootstrap_interval(
@@ -360,36 +521,20 @@ def evaluate(
 
     :raises ValueError: as :func:`confusion`, and where there is not one patient name a film.
     """
-    truth, scores = checked(labels, probabilities)
-    counts = _confusion(truth, scores, threshold)
-    area = auc(truth, scores)
-    average_precision = None
-    if area is not None:
-        # two seconds, and the Diagnose page does not need it
-        from sklearn.metrics import average_precision_score
+    return scored(labels, probabilities, patients=patients).at(threshold)
 
-        average_precision = float(average_precision_score(truth, scores))
-    return Evaluation(
-        n=truth.size,
-        threshold=float(threshold),
-        confusion=counts,
-        auc=None if area is None else area[0],
-        auc_interval=None if area is None else area[1],
-        average_precision=average_precision,
-        accuracy=counts.accuracy,
-        sensitivity=counts.sensitivity,
-        specificity=counts.specificity,
-        precision=counts.precision,
-        npv=counts.npv,
-        f1_pneumonia=counts.f1_pneumonia,
-        f1_normal=counts.f1_normal,
-        brier=float(np.mean((scores - truth) ** 2)),
-        ece=expected_calibration_error(truth, scores),
-        by_patient=None
-        if patients is None
-        else _patient_intervals(truth, scores, float(threshold), patients),
-        unavailable=_unavailable(counts),
-    )
+
+def scored(
+    labels: ArrayLike, probabilities: ArrayLike, *, patients: Sequence[str] | None = None
+) -> ScoredFilms:
+    """Films to be evaluated at one threshold after another. Errors as :func:`evaluate`."""
+    truth, scores = checked(labels, probabilities)
+    names = None
+    if patients is not None:
+        names = np.asarray(patients, dtype=np.str_)
+        if names.shape != truth.shape:
+            raise ValueError(f"There are {truth.size} films but {names.size} patient names.")
+    return ScoredFilms(truth, scores, names)
 
 
 def roc(labels: ArrayLike, probabilities: ArrayLike, *, seed: int = 0) -> Roc:
@@ -412,7 +557,25 @@ def roc(labels: ArrayLike, probabilities: ArrayLike, *, seed: int = 0) -> Roc:
         raise ValueError("A ROC curve needs films of both classes.")
     false_positive_rate, sensitivity, thresholds = roc_curve(truth, scores)
     band_low, band_high = _band(truth, scores, false_positive_rate, sensitivity, seed)
+    kept = thinned(false_positive_rate, sensitivity)
+    false_positive_rate, sensitivity, thresholds = (
+        array[kept] for array in (false_positive_rate, sensitivity, thresholds)
+    )
+    band_low, band_high = band_low[kept], band_high[kept]
     return Roc(thresholds, false_positive_rate, sensitivity, band_low, band_high, area[0], area[1])
+
+
+def thinned(x: FloatArray, y: FloatArray, *, points: int = CURVE_POINTS) -> IntArray:
+    """Indices of at most about ``points`` points of a curve that are as even along x and along y as its own points
+    allow; all of them where there are no more. First and last always stay."""
+    if x.size <= points:
+        return np.arange(x.size)
+    kept = [0, x.size - 1]
+    for way in (x, y):
+        travelled = np.concatenate([[0.0], np.cumsum(np.abs(np.diff(way)))])
+        wanted = np.linspace(0, travelled[-1], points // 2 - 1)
+        kept += np.searchsorted(travelled, wanted).tolist()
+    return np.unique(np.minimum(kept, x.size - 1)).astype(np.int64)
 
 
 def _pair(interval: Interval | None) -> list[float] | None:
@@ -434,11 +597,21 @@ def _unavailable(counts: Confusion) -> dict[str, str]:
     if no_pneumonia or no_normal:
         reason = f"the set holds no film of {'pneumonia' if no_pneumonia else 'normal lungs'}"
         rate = "sensitivity" if no_pneumonia else "specificity"
-        reasons |= dict.fromkeys(("auc", "average_precision", rate), reason)
+        names = ("auc", "average_precision", "balanced_accuracy", "mcc", "lr_positive", "lr_negative", rate)
+        reasons |= dict.fromkeys(names, reason)
     if counts.tp + counts.fp == 0:
         reasons["precision"] = "no film is called pneumonia at this threshold"
     if counts.tn + counts.fn == 0:
         reasons["npv"] = "no film is called normal at this threshold"
+    if counts.tp + counts.fp == 0 or counts.tn + counts.fn == 0:
+        decision = "pneumonia" if counts.tp + counts.fp == 0 else "normal"
+        reasons.setdefault("mcc", f"no film is called {decision} at this threshold")
+    for name, normal, decision in (
+        ("lr_positive", counts.fp, "pneumonia"),
+        ("lr_negative", counts.tn, "normal"),
+    ):
+        if not normal:
+            reasons.setdefault(name, f"no normal film is called {decision}, so the ratio has no finite value")
     if counts.f1_pneumonia is None:
         reasons["f1_pneumonia"] = "no film is, or is called, pneumonia"
     if counts.f1_normal is None:
@@ -462,13 +635,31 @@ def _auc_influence(truth: IntArray, scores: FloatArray) -> tuple[float, FloatArr
     return area, (placements - area) / np.where(positive, m, n)
 
 
-def _auc_interval(area: float, variance: float, positives: int, negatives: int) -> Interval:
+def _auc_interval_of(
+    truth: IntArray, area: float, influence: FloatArray, clusters: IntArray | None
+) -> Interval:
+    """DeLong's interval, by films or by patients; Newcombe's where DeLong's variance says nothing."""
+    positive = truth == 1
+    if clusters is None:
+        positives, negatives = int(positive.sum()), int((~positive).sum())
+        if min(positives, negatives) < 2:
+            return _newcombe(area, positives, negatives)
+        variance = sum(
+            count / (count - 1) * float(np.sum(influence[chosen] ** 2))
+            for chosen, count in ((positive, positives), (~positive, negatives))
+        )
+    else:
+        positives, negatives = _units(clusters[positive]), _units(clusters[~positive])
+        variance = clustered_variance(influence, clusters)
+        if not np.isfinite(variance):
+            return Interval(0.0, 1.0)
     if variance < 1e-20 or not 0 < area < 1:
         return _newcombe(area, positives, negatives)
-    centre = np.log(area / (1 - area))
-    half = _Z * np.sqrt(variance) / (area * (1 - area))
-    low, high = 1 / (1 + np.exp(-(centre - half))), 1 / (1 + np.exp(-(centre + half)))
-    return Interval(float(low), float(high))
+    return on_logit_scale(area, variance)
+
+
+def _units(clusters: IntArray) -> int:
+    return int(np.count_nonzero(np.bincount(clusters)))
 
 
 def _newcombe(area: float, positives: int, negatives: int) -> Interval:
@@ -494,56 +685,131 @@ def _newcombe(area: float, positives: int, negatives: int) -> Interval:
     return Interval(bound(0.0), bound(1.0))
 
 
-def _cluster_variance(influence: FloatArray, clusters: IntArray) -> float:
-    sums = np.bincount(clusters, weights=influence)
-    present = np.unique(clusters).size
-    return float(present / (present - 1) * np.sum(sums**2)) if present > 1 else float("inf")
+@dataclass(frozen=True)
+class _Fixed:
+    """The figures that no threshold changes, and each film's influence ``(n,)`` on them."""
+
+    auc: float | None
+    average_precision: float | None
+    brier: float
+    log_loss: float
+    ece: float
+    influence: dict[str, FloatArray]
+    bins: IntArray
+    gaps: FloatArray
+    """Sum of probability minus label in each calibration bin, divided by n: ``(bins,)``."""
+    residuals: FloatArray
 
 
-def _patient_intervals(
-    truth: IntArray, scores: FloatArray, threshold: float, patients: Sequence[str]
-) -> PatientIntervals:
-    names = np.asarray(patients)
-    if names.shape != truth.shape:
-        raise ValueError(f"There are {truth.size} films but {names.size} patient names.")
-    clusters = np.unique(names, return_inverse=True)[1].astype(np.int64)
-    right = ((scores >= threshold) == truth).astype(np.float64)
-
-    def clustered(among: NDArray[np.bool_]) -> Interval | None:
-        hits, films = right[among], int(among.sum())
-        if films == 0:
-            return None
-        share = float(hits.mean())
-        units = np.unique(clusters[among]).size
-        variance = _cluster_variance((hits - share) / films, clusters[among])
-        # As many independent films as would vary like these patients do. All right or all wrong says
-        # nothing of how alike a patient's films are, so each patient then counts once.
-        effective = share * (1 - share) / variance if 0 < share < 1 else float(units)
-        effective = min(max(effective, 1.0), float(films))
-        low, high = wilson(share * effective, effective)
-        return Interval(float(low), float(high))
-
-    area_interval = None
+def _fixed(truth: IntArray, scores: FloatArray) -> _Fixed:
+    n = truth.size
+    influence: dict[str, FloatArray] = {}
+    area = average_precision = None
     if truth.min() != truth.max():
-        area, influence = _auc_influence(truth, scores)
-        variance = _cluster_variance(influence, clusters)
-        area_interval = (
-            Interval(0.0, 1.0)
-            if not np.isfinite(variance)
-            else _auc_interval(
-                area,
-                variance,
-                np.unique(clusters[truth == 1]).size,
-                np.unique(clusters[truth == 0]).size,
-            )
-        )
-    return PatientIntervals(
-        patients=int(clusters.max()) + 1,
-        auc=area_interval,
-        accuracy=clustered(np.ones(truth.size, dtype=bool)),
-        sensitivity=clustered(truth == 1),
-        specificity=clustered(truth == 0),
+        area, influence["auc"] = _auc_influence(truth, scores)
+        average_precision, influence["average_precision"] = _average_precision_influence(truth, scores)
+    residuals = scores - truth
+    # what scikit-learn's log_loss clips to: a film that is certain and wrong costs 36, not infinity
+    smallest = np.finfo(np.float64).eps
+    likelihood = np.clip(np.where(truth == 1, scores, 1 - scores), smallest, 1 - smallest)
+    means = {}
+    for name, loss in (("brier", residuals**2), ("log_loss", -np.log(likelihood))):
+        means[name] = float(loss.mean())
+        influence[name] = (loss - means[name]) / n
+    bins = calibration_bins(scores)
+    gaps = np.bincount(bins, weights=residuals, minlength=CALIBRATION_BINS) / n
+    return _Fixed(
+        auc=area,
+        average_precision=average_precision,
+        brier=means["brier"],
+        log_loss=means["log_loss"],
+        ece=float(np.abs(gaps).sum()),
+        influence=influence,
+        bins=bins,
+        gaps=gaps,
+        residuals=residuals,
     )
+
+
+def _fixed_intervals(truth: IntArray, fixed: _Fixed, clusters: IntArray | None) -> dict[str, Interval | None]:
+    found: dict[str, Interval | None] = {"auc": None, "average_precision": None}
+    if fixed.auc is not None and fixed.average_precision is not None:
+        found["auc"] = _auc_interval_of(truth, fixed.auc, fixed.influence["auc"], clusters)
+        found["average_precision"] = _average_precision_interval(
+            truth, fixed.average_precision, fixed.influence["average_precision"], clusters
+        )
+    for name, value, most in (("brier", fixed.brier, 1.0), ("log_loss", fixed.log_loss, float("inf"))):
+        variance = clustered_variance(fixed.influence[name], clusters)
+        found[name] = on_log_scale(value, variance, most=most)
+    found["ece"] = _calibration_interval(fixed, clusters)
+    return found
+
+
+def _average_precision_influence(truth: IntArray, scores: FloatArray) -> tuple[float, FloatArray]:
+    """Average precision (the step-wise sum that scikit-learn takes) and each film's influence ``(n,)`` on it.
+
+    AP is the mean over films of pneumonia of the precision P / (P + N) at their own score, P and N being the
+    numbers of films of each class at or above it. One more film of weight w at score s changes that precision by
+    w N / (P + N)^2 (pneumonia) or - w P / (P + N)^2 (normal) for every film of pneumonia at or below s; one of
+    pneumonia adds its own precision to the mean besides. Computed here, not by scikit-learn, because the influences
+    need every part of it.
+    """
+    distinct, cells = np.unique(scores, return_inverse=True)
+    size = distinct.size
+    positives = np.bincount(cells[truth == 1], minlength=size).astype(np.float64)
+    negatives = np.bincount(cells[truth == 0], minlength=size).astype(np.float64)
+    above_p, above_n = np.cumsum(positives[::-1])[::-1], np.cumsum(negatives[::-1])[::-1]
+    flagged = above_p + above_n
+    precision = above_p / flagged
+    total = above_p[0]
+    value = float(positives @ precision / total)
+    gain = np.cumsum(positives * above_n / flagged**2) / total
+    loss = np.cumsum(positives * above_p / flagged**2) / total
+    influence = np.where(truth == 1, (precision[cells] - value) / total + gain[cells], -loss[cells])
+    return min(value, 1.0), influence
+
+
+def _average_precision_interval(
+    truth: IntArray, value: float, influence: FloatArray, clusters: IntArray | None
+) -> Interval:
+    positive = truth == 1
+    if clusters is None:
+        positives, negatives = int(positive.sum()), int((~positive).sum())
+    else:
+        positives, negatives = _units(clusters[positive]), _units(clusters[~positive])
+    variance = clustered_variance(influence, clusters)
+    if not np.isfinite(variance):
+        return Interval(0.0, 1.0)
+    if variance < 1e-20 or value >= 1 or min(positives, negatives) < 2:
+        low, high = wilson(value * positives, positives)
+        return Interval(float(low), float(high))
+    return on_logit_scale(value, variance)
+
+
+def _calibration_interval(fixed: _Fixed, clusters: IntArray | None) -> Interval | None:
+    """Basic bootstrap interval, at least 0 and widened to hold the estimate; None for one film or patient.
+
+    The gaps of the bins are sums over films (or patients), so what resampling would give is drawn from their
+    normal limit: as quick for 100,000 films as for 100.
+    """
+    size = fixed.gaps.size
+    if clusters is None:
+        number = fixed.residuals.size
+        squares = np.bincount(fixed.bins, weights=fixed.residuals**2, minlength=size)
+        covariance = np.diag(squares) / number**2 - np.outer(fixed.gaps, fixed.gaps) / number
+    else:
+        number = int(clusters.max()) + 1
+        flat = np.bincount(clusters * size + fixed.bins, weights=fixed.residuals, minlength=number * size)
+        sums = flat.reshape(number, size) / fixed.residuals.size - fixed.gaps / number
+        covariance = sums.T @ sums
+    if number < 2:
+        return None
+    covariance *= number / (number - 1)
+    scales, axes = np.linalg.eigh(covariance)
+    noise = np.random.default_rng(0).standard_normal((CALIBRATION_RESAMPLES, size))
+    drawn = np.abs(fixed.gaps + noise * np.sqrt(np.maximum(scales, 0)) @ axes.T).sum(axis=1)
+    low, high = 2 * fixed.ece - np.quantile(drawn, [0.975, 0.025])
+    return Interval(float(min(max(low, 0.0), fixed.ece)), float(min(max(high, fixed.ece), 1.0)))
 
 
 def _band(
