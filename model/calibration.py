@@ -5,6 +5,8 @@ Both are fitted on validation films only. A calibration never changes the order 
 
 from __future__ import annotations
 
+from typing import Literal
+
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from pydantic import BaseModel, ConfigDict, Field
@@ -12,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from model.evaluation import checked
 
 FloatArray = NDArray[np.float64]
+Rule = Literal["sensitivity", "specificity", "youden", "cost"]
 
 CLIP = 1e-7
 """Probabilities are kept this far from 0 and 1 before the logit is taken, which is what float32 can tell from
@@ -20,6 +23,8 @@ SCREENING_SENSITIVITY = 0.98
 RULE_IN_SPECIFICITY = 0.98
 SMALLEST_SLOPE = 0.01
 """A slope of 0 or less would tie or turn round the order of films."""
+NEAR = 1e-12
+"""Rates this close are equal: sums of weights are not exact."""
 
 
 class Calibration(BaseModel):
@@ -191,36 +196,22 @@ def operating_points(
     if positive.all() or not positive.any():
         raise ValueError("Operating points need validation films of both classes.")
 
-    distinct, cells = np.unique(scores, return_inverse=True)
-    size = distinct.size
-
-    def at_least(chosen: NDArray[np.bool_]) -> FloatArray:
-        """Share of the chosen films with a score of at least each distinct score, then of none (above them
-        all)."""
-        mass = np.bincount(cells[chosen], weights=weight[chosen], minlength=size)
-        return np.append(np.cumsum(mass[::-1])[::-1], 0.0) / mass.sum()
-
-    sensitivity, specificity = at_least(positive), 1 - at_least(~positive)
+    distinct, sensitivity, specificity = _rates(positive, scores, weight)
     youden = sensitivity + specificity - 1
-    near = 1e-12  # sums of weights are not exact
 
-    if youden.max() <= near:
+    if youden.max() <= NEAR:
         balanced = 0.5
         balanced_rule = "0.5, because the scores of validation films do not tell the classes apart"
     elif smooth:
         balanced = _smooth_youden(logit(scores), positive, weight)
         balanced_rule = f"highest sensitivity + specificity on {films} (Youden, smoothed distributions)"
     else:
-        balanced = _middle(distinct, youden >= youden.max() - near)
+        balanced = _middle(distinct, youden >= youden.max() - NEAR)
         balanced_rule = f"highest sensitivity + specificity on {films} (Youden)"
 
-    def best(floor: FloatArray, least: float, gain: FloatArray) -> float:
-        allowed = floor >= least - near
-        highest = allowed & (gain >= gain[allowed].max() - near)
-        return _middle(distinct, highest & (floor >= floor[highest].max() - near))
-
-    screening = min(best(sensitivity, SCREENING_SENSITIVITY, specificity), balanced)
-    rule_in = max(best(specificity, RULE_IN_SPECIFICITY, sensitivity), balanced)
+    screening = _middle(distinct, _best(sensitivity, SCREENING_SENSITIVITY, specificity))
+    screening = min(screening, balanced)
+    rule_in = max(_middle(distinct, _best(specificity, RULE_IN_SPECIFICITY, sensitivity)), balanced)
     return (
         OperatingPoint(name="default", threshold=0.5, rule="a probability of one half or more"),
         OperatingPoint(name="balanced", threshold=balanced, rule=balanced_rule),
@@ -235,6 +226,100 @@ def operating_points(
             rule=f"specificity of at least 98 % on {films}, with the best sensitivity that leaves",
         ),
     )
+
+
+def choose_threshold(
+    labels: ArrayLike,
+    probabilities: ArrayLike,
+    *,
+    rule: Rule,
+    target: float | None = None,
+    cost_ratio: float | None = None,
+    prevalence: float | None = None,
+) -> OperatingPoint:
+    """A threshold by rule, from the films at hand; between two films it lies as in :func:`operating_points`.
+
+    * ``sensitivity``: highest specificity with sensitivity >= ``target``.
+    * ``specificity``: highest sensitivity with specificity >= ``target``.
+    * ``youden``: highest sensitivity + specificity.
+    * ``cost``: lowest expected cost where a missed pneumonia costs ``cost_ratio`` false alarms and pneumonia has
+      ``prevalence`` (None: the share among these films).
+
+    The rates it promises are those of these very films, and a little flattered: other films will give others.
+
+    :raises ValueError: in one sentence, as :func:`model.evaluation.checked`; where a class has no film, what the rule
+        needs is missing or out of range, or no threshold in ``[0, 1]`` does what is asked.
+    """
+    truth, scores = checked(labels, probabilities)
+    positive = truth == 1
+    if positive.all() or not positive.any():
+        raise ValueError("Choosing a threshold needs films of both classes.")
+    distinct, sensitivity, specificity = _rates(positive, scores, np.ones(truth.size))
+
+    if rule in ("sensitivity", "specificity"):
+        if target is None or not 0 < target <= 1:
+            raise ValueError(f"The {rule} to reach must be above 0 and at most 1.")
+        kept, gained = (sensitivity, specificity) if rule == "sensitivity" else (specificity, sensitivity)
+        other = "specificity" if rule == "sensitivity" else "sensitivity"
+        good = _best(kept, target, gained)
+        name = f"{rule} {_percent(target)}"
+        words = f"{rule} of at least {_percent(target)} on these films, with the best {other} that leaves"
+    elif rule == "youden":
+        total = sensitivity + specificity
+        if total.max() <= 1 + NEAR:
+            raise ValueError(
+                "The probabilities do not tell the classes apart, so no threshold is better than another."
+            )
+        good = total >= total.max() - NEAR
+        name, words = "Youden", "highest sensitivity + specificity on these films (Youden)"
+    elif rule == "cost":
+        if cost_ratio is None or not 0 < cost_ratio < float("inf"):
+            raise ValueError("The cost of a missed pneumonia, in false alarms, must be a number above 0.")
+        share = float(positive.mean()) if prevalence is None else prevalence
+        if not 0 < share < 1:
+            raise ValueError("The prevalence must lie between 0 and 1.")
+        cost = cost_ratio * share * (1 - sensitivity) + (1 - share) * (1 - specificity)
+        good = cost <= cost.min() + NEAR * max(cost_ratio, 1.0)
+        name = f"cost ratio {cost_ratio:g}"
+        words = (
+            f"lowest cost on these films where one missed pneumonia costs {cost_ratio:g} false alarms and "
+            f"{_percent(share)} of films show pneumonia"
+        )
+    else:
+        raise ValueError(f"There is no rule {rule!r}; it is sensitivity, specificity, youden or cost.")
+
+    threshold = _middle(distinct, good)
+    # Films at a probability of exactly 1 are flagged at every threshold there is.
+    if not good[np.searchsorted(distinct, threshold, side="left")]:
+        raise ValueError(
+            f"No threshold gives {name}: a film with a probability of 1 is called pneumonia at every threshold."
+        )
+    return OperatingPoint(name=name, threshold=threshold, rule=words)
+
+
+def _percent(share: float) -> str:
+    return f"{round(100 * share, 2):g} %"
+
+
+def _rates(
+    positive: NDArray[np.bool_], scores: FloatArray, weight: FloatArray
+) -> tuple[FloatArray, FloatArray, FloatArray]:
+    """Distinct scores ``(k,)``, and sensitivity and specificity ``(k + 1,)`` at each of them as threshold, then above
+    them all."""
+    distinct, cells = np.unique(scores, return_inverse=True)
+
+    def at_least(chosen: NDArray[np.bool_]) -> FloatArray:
+        mass = np.bincount(cells[chosen], weights=weight[chosen], minlength=distinct.size)
+        return np.append(np.cumsum(mass[::-1])[::-1], 0.0) / mass.sum()
+
+    return distinct, at_least(positive), 1 - at_least(~positive)
+
+
+def _best(floor: FloatArray, least: float, gain: FloatArray) -> NDArray[np.bool_]:
+    """Where ``floor`` is at least ``least``, ``gain`` highest, and then ``floor`` highest."""
+    allowed = floor >= least - NEAR
+    highest = allowed & (gain >= gain[allowed].max() - NEAR)
+    return highest & (floor >= floor[highest].max() - NEAR)
 
 
 def _weights(weights: ArrayLike | None, size: int) -> FloatArray:

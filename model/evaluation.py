@@ -458,7 +458,7 @@ def auc(labels: ArrayLike, probabilities: ArrayLike) -> tuple[float, Interval] |
     truth, scores = checked(labels, probabilities)
     if truth.min() == truth.max():
         return None
-    area, influence = _auc_influence(truth, scores)
+    area, influence = auc_influence(truth, scores)
     return area, _auc_interval_of(truth, area, influence, None)
 
 
@@ -619,7 +619,7 @@ def _unavailable(counts: Confusion) -> dict[str, str]:
     return reasons
 
 
-def _auc_influence(truth: IntArray, scores: FloatArray) -> tuple[float, FloatArray]:
+def auc_influence(truth: IntArray, scores: FloatArray) -> tuple[float, FloatArray]:
     """AUC and each film's influence ``(n,)`` on it: (placement - AUC) / films of its class (DeLong's V10 and
     V01)."""
     from scipy.stats import rankdata
@@ -706,7 +706,7 @@ def _fixed(truth: IntArray, scores: FloatArray) -> _Fixed:
     influence: dict[str, FloatArray] = {}
     area = average_precision = None
     if truth.min() != truth.max():
-        area, influence["auc"] = _auc_influence(truth, scores)
+        area, influence["auc"] = auc_influence(truth, scores)
         average_precision, influence["average_precision"] = _average_precision_influence(truth, scores)
     residuals = scores - truth
     # what scikit-learn's log_loss clips to: a film that is certain and wrong costs 36, not infinity
