@@ -326,9 +326,9 @@ class ScoredFilms:
         fixed, intervals = self._fixed, self._fixed_intervals
         by_patient = None
         if self._clusters is not None:
-            clusters, number = self._clusters
-            cells = 4 * clusters + 2 * self.labels + (self.probabilities >= threshold)
-            units = Patients(np.bincount(cells, minlength=4 * number).reshape(number, 4))
+            _, number = self._clusters
+            cells = self._first_cell + number * (self.probabilities >= threshold)
+            units = Patients(np.bincount(cells, minlength=4 * number).reshape(4, number))
             by_patient = PatientIntervals(
                 patients=number, **intervals_of_counts(units), **self._fixed_patient_intervals
             )
@@ -388,6 +388,13 @@ class ScoredFilms:
             return None
         names, codes = np.unique(self.patients, return_inverse=True)
         return codes.astype(np.int64), names.size
+
+    @cached_property
+    def _first_cell(self) -> IntArray:
+        """Where in a ``(4, patients)`` table a film is counted if it is called normal."""
+        assert self._clusters is not None
+        clusters, number = self._clusters
+        return clusters + 2 * number * self.labels
 
     @cached_property
     def _fixed(self) -> _Fixed:

@@ -150,43 +150,55 @@ class Films:
 
 
 class Patients:
-    """Films of one patient alike to an unknown degree. ``cells``: int ``(patients, 4)``, each one's films by
-    cell."""
+    """Films of one patient alike to an unknown degree. ``cells``: int ``(4, patients)``, each one's films by cell.
+
+    Every variance is a quadratic form in the influences, so the patients are gone through once, not once a figure.
+    """
 
     def __init__(self, cells: IntArray) -> None:
-        self.cells = cells.astype(np.float64)
-        self.counts = self.cells.sum(axis=0)
+        films = cells.astype(np.float64)
+        self.counts = films.sum(axis=1)
+        self.products = films @ films.T
+        present = (cells > 0).astype(np.int64)
+        # patients by the set of cells in which they have a film, as a number of four bits
+        self.patterns = np.bincount(present.T @ (1 << np.arange(4)), minlength=16)
+
+    def units(self, among: tuple[int, ...]) -> int:
+        """Patients with a film in any of these cells."""
+        wanted = sum(1 << cell for cell in among)
+        return int(self.patterns[(np.arange(16) & wanted) > 0].sum())
 
     def variance(self, influence: FloatArray) -> float:
-        sums = self.cells @ influence
-        number = sums.size
-        return float(number / (number - 1) * (sums @ sums)) if number > 1 else float("inf")
+        number = int(self.patterns.sum())
+        squares = max(float(influence @ self.products @ influence), 0.0)
+        return number / (number - 1) * squares if number > 1 else float("inf")
 
     def share(self, hits: tuple[int, ...], among: tuple[int, ...]) -> Interval | None:
-        films = self.cells[:, list(among)].sum(axis=1)
-        total = float(films.sum())
+        total = float(self.counts[list(among)].sum())
         if not total:
             return None
-        right = self.cells[:, list(hits)].sum(axis=1)
-        value = float(right.sum()) / total
-        units = int(np.count_nonzero(films))
-        residuals = (right - value * films) / total
-        variance = units / (units - 1) * float(residuals @ residuals) if units > 1 else float("inf")
+        value = float(self.counts[list(hits)].sum()) / total
+        units = self.units(among)
+        influence = np.zeros(4)
+        influence[list(among)] -= value / total
+        influence[list(hits)] += 1 / total
+        squares = float(influence @ self.products @ influence)
         # As many independent films as would vary like these patients do. All right or all wrong says
-        # nothing of how alike a patient's films are, so each patient then counts once.
+        # nothing of how alike a patient's films are, so each patient then counts once; one patient is one film.
         effective = float(units)
         if 0 < value < 1:
-            effective = value * (1 - value) / variance if variance > 0 else total
+            certain = value * (1 - value) * 1e-12  # rounding of a variance that is zero
+            effective = value * (1 - value) * (units - 1) / units / max(squares, certain)
         effective = min(max(effective, 1.0), total)
         low, high = wilson(value * effective, effective)
         return Interval(float(low), float(high))
 
     def thinned(self) -> FloatArray:
         counts = self.counts.copy()
-        for pair in ([TN, FP], [FN, TP]):
-            films = counts[pair].sum()
+        for pair in ((TN, FP), (FN, TP)):
+            films = counts[list(pair)].sum()
             if films:
-                counts[pair] *= np.count_nonzero(self.cells[:, pair].sum(axis=1)) / films
+                counts[list(pair)] *= self.units(pair) / films
         return counts
 
 
