@@ -40,8 +40,9 @@ format: setup-dev  ## put the code into its format
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-benchmark: setup  ## measure the network on this machine beside plain Keras
+benchmark: setup  ## measure the network beside plain Keras, and a move of the threshold on the Metrics screen
 	$(BIN)/python -m model benchmark $(ARGS)
+	$(BIN)/python -m utils.screen_benchmark
 
 clean:  ## remove the environment and the tools' caches; the state in var/ stays
 	[ ! -e "$(VENV)/pyvenv.cfg" ] || rm -rf "$(VENV)"
