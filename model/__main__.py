@@ -199,9 +199,6 @@ def evaluate(arguments: argparse.Namespace, settings: Settings) -> int:
     truth, scores = np.array([film.label for film in read]), np.array(probabilities)
     patients = [film.patient for film in read]
     result = evaluation.evaluate(truth, scores, threshold=threshold, patients=patients).as_json()
-    calibration_interval = evaluation.bootstrap_interval(evaluation.expected_calibration_error, truth, scores)
-    if calibration_interval is not None:
-        result["ece_ci"] = [calibration_interval.low, calibration_interval.high]
     result |= {
         "version": version.name,
         "sha256": version.card.sha256,
@@ -236,16 +233,17 @@ def _write_text(path: Path, text: str) -> None:
 
 
 def _figures(result: dict[str, Any]) -> str:
-    """The main figures as lines for a terminal."""
+    """The figures as lines for a terminal."""
+    from model.evaluation import FIGURE_NAMES
+
     counts = result["confusion"]
     lines = [
         f"{result['version']} on {result['n']} films of split {result['split']}, "
         f"threshold {result['threshold']:.4g}:"
     ]
-    names = ("auc", "average_precision", "accuracy", "sensitivity", "specificity", "precision", "npv")
-    for name in (*names, "f1_pneumonia", "f1_normal", "brier", "ece"):
-        value, interval = result[name], result.get(f"{name}_ci")
-        shown = "not defined" if value is None else f"{value:.4f}"
+    for name in FIGURE_NAMES:
+        value, interval = result[name], result[f"{name}_ci"]
+        shown = f"not defined: {result['unavailable'][name]}" if value is None else f"{value:.4f}"
         if interval is not None:
             shown += f"  (95 % interval {interval[0]:.4f} to {interval[1]:.4f})"
         lines.append(f"  {name.replace('_', ' '):<18} {shown}")
