@@ -46,6 +46,7 @@ STYLE = """<style>
 .pneu li { padding-left: 1.4em; text-indent: -1.4em; margin-bottom: .25rem; }
 .pneu-quiet { opacity: .75; font-size: .9rem; }
 .pneu-panel { min-height: 29rem; }
+.data-tile { width: 112px; height: 112px; background: #000; border-radius: .375rem; font-size: .8rem; }
 @media (max-width: 640px) {
   .stMainBlockContainer { padding: 4rem 1rem 2rem; }
   .stVerticalBlock.st-key-viewer { height: 19rem !important; }
@@ -129,10 +130,14 @@ def answer(
     return "".join([*parts, "</div>"])
 
 
-def bad_files(lines: list[tuple[str, str]]) -> str:
-    """Names and sentences of the files that could not be read."""
+def bad_files(lines: list[tuple[str, str]], *, count: int | None = None) -> str:
+    """Names and sentences of the files that could not be read; `count` where these are only the first of more."""
     items = "".join(
         f"<li>✕ <strong>{escape(name)}</strong>: {escape(message)}</li>" for name, message in lines
     )
-    heading = "1 file could not be read" if len(lines) == 1 else f"{len(lines)} files could not be read"
-    return f'<div class="pneu" role="alert"><div class="pneu-label">{heading}</div><ul>{items}</ul></div>'
+    total = len(lines) if count is None else count
+    heading = "1 file could not be read" if total == 1 else f"{total} files could not be read"
+    more = f'<p class="pneu-quiet">… and {total - len(lines)} more.</p>' if total > len(lines) else ""
+    return (
+        f'<div class="pneu" role="alert"><div class="pneu-label">{heading}</div><ul>{items}</ul>{more}</div>'
+    )

@@ -19,7 +19,7 @@ import re
 import shutil
 import tempfile
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from concurrent.futures import Future, wait
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
@@ -29,7 +29,7 @@ from typing import TYPE_CHECKING, Literal
 from pydantic import AwareDatetime, BaseModel, ConfigDict, ValidationError
 
 from model.archive import ArchiveError, unpack
-from model.dataset import DatasetError
+from model.dataset import CLASSES, DatasetError
 from model.inference import InferenceError, Predictor
 from model.registry import Predictions, Version, VersionError, as_predictions, read_table, write_predictions
 from model.scoring import Scoring, ScoringCancelled, Unreadable, score_folder
@@ -65,6 +65,7 @@ class _Facts(BaseModel):
     split: str | None = None
     films: str | None = None
     fingerprint: str = ""
+    counts: dict[str, int] = {}
     unreadable: tuple[tuple[str, str], ...] = ()
 
 
@@ -84,6 +85,7 @@ class EvaluatedSet:
         folder: where the set is kept.
         split: the part of the folder that was scored; None: all of it.
         fingerprint: two sets with one fingerprint hold the same films.
+        counts: films read, by class.
     """
 
     name: str
@@ -97,6 +99,7 @@ class EvaluatedSet:
     folder: Path
     split: str | None = None
     fingerprint: str = ""
+    counts: Mapping[str, int] = field(default_factory=dict)
 
     def predictions(self) -> Predictions:
         """The films and their probabilities, on the scale that the department uses for this network now.
@@ -167,6 +170,7 @@ def read_set(home: Path, name: str) -> EvaluatedSet:
         folder=folder,
         split=facts.split,
         fingerprint=facts.fingerprint,
+        counts=facts.counts,
     )
 
 
@@ -237,6 +241,7 @@ def write_set(
         split=split,
         films=None if films is None else str(films),
         fingerprint=scoring.fingerprint,
+        counts={name: int((scoring.predictions.labels == label).sum()) for label, name in enumerate(CLASSES)},
         unreadable=tuple((each.file, each.reason) for each in scoring.unreadable),
     )
     root = sets_folder(home)

@@ -201,7 +201,7 @@ def withdraw_threshold(version: Version, *, who: str) -> None:
     """
     base = department.base_of(version)
     department.withdraw(get_settings().home, base.card, who=who)
-    st.session_state[_NEXT_THRESHOLD] = _start(base)
+    st.session_state[_NEXT_THRESHOLD] = start_threshold(base)
     st.session_state[_SCALE] = None
 
 
@@ -292,7 +292,7 @@ def _threshold_controls(version: Version | None) -> float:
             "Threshold",
             min_value=0.0,
             max_value=1.0,
-            value=_start(version),
+            value=start_threshold(version),
             step=0.001,
             format="%.3f",
             key=THRESHOLD,
@@ -329,7 +329,7 @@ def _threshold_controls(version: Version | None) -> float:
     return threshold
 
 
-def _start(version: Version | None) -> float:
+def start_threshold(version: Version | None) -> float:
     """Where a session starts: the department's threshold, else the standard point, else 0.5."""
     points = () if version is None else version.card.operating_points
     thresholds = {point.name: point.threshold for point in points}
