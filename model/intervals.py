@@ -20,6 +20,7 @@ Sources
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from statistics import NormalDist
@@ -100,10 +101,10 @@ def balanced_accuracy(counts: FloatArray) -> float | None:
 
 def matthews(counts: FloatArray) -> float | None:
     """Matthews' correlation of label and decision, in ``[-1, 1]``; None where a class or a decision has no film."""
-    tn, fp, fn, tp = counts.tolist()
-    # roots one by one: the product of four counts of a million overflows no float, but loses no digit so either
-    margins = np.sqrt([tp + fp, tp + fn, tn + fp, tn + fn])
-    return float((tp * tn - fp * fn) / np.prod(margins)) if margins.all() else None
+    # whole numbers are multiplied as such: a perfect decision then has exactly 1
+    tn, fp, fn, tp = (int(count) if count.is_integer() else count for count in counts.tolist())
+    margins = (tp + fp) * (tp + fn) * (tn + fp) * (tn + fn)
+    return (tp * tn - fp * fn) / math.sqrt(margins) if margins else None
 
 
 def likelihood_ratio(counts: FloatArray, *, flagged: bool) -> float | None:
@@ -241,7 +242,7 @@ def _matthews_interval(units: Units) -> Interval | None:
     centre = matthews(shown.counts)
     assert centre is not None
     tn, fp, fn, tp = shown.counts.tolist()
-    root = np.prod(np.sqrt([tp + fp, tp + fn, tn + fp, tn + fn]))
+    root = math.sqrt((tp + fp) * (tp + fn) * (tn + fp) * (tn + fn))
     flagged, passed, ill, well = 1 / (tp + fp), 1 / (tn + fn), 1 / (tp + fn), 1 / (tn + fp)
     influence = np.array([tp, -fn, -fp, tn]) / root - centre / 2 * np.array(
         [passed + well, flagged + well, passed + ill, flagged + ill]
