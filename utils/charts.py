@@ -1,18 +1,38 @@
-"""Plotly figures: results in, figure out. No figure computes a number that is not in the result it was given.
+"""Plotly figures: results in, figure out. No figure computes a number that is not in the result it was given, but
+for predictive values along the prevalence, which `model.curves` computes.
 
 Grounds are transparent and texts beside the figure take the theme's colour, so that a figure looks right in the dark
 theme and in the light one (`st.plotly_chart(figure, theme="streamlit")`). Colours are Okabe and Ito's, told apart by
-colour-blind readers, and never the only sign.
+colour-blind readers, made so deep or light that they keep 3:1 on black and on white, and never the only sign: lines
+differ by dash, points by shape. A figure's height does not change with its values, nor does an axis move with the
+threshold, so nothing jumps.
+
+Names that come from outside (of versions, operating points, groups) are escaped: Plotly reads texts as HTML.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Mapping, Sequence
+from html import escape
+from typing import TYPE_CHECKING, Any, Literal
 
+import numpy as np
 import plotly.graph_objects as go
+from numpy.typing import NDArray
 
-from model.evaluation import Confusion, Interval, OperatingRates, Proportion, Roc
+from model.curves import (
+    DecisionCurve,
+    Distribution,
+    PrecisionRecall,
+    Reliability,
+    Subgroup,
+    Sweep,
+    predictive_values,
+)
+from model.evaluation import Confusion, Evaluation, Interval, OperatingRates, Proportion, Roc
+
+if TYPE_CHECKING:
+    import pandas
 
 # The matrix has grounds of its own, deep enough for white text in both themes (at least 5:1).
 CLEAR = ("#456173", "#00588f")
@@ -23,16 +43,33 @@ CURRENT = "#d55e00"
 NEUTRAL = "#7d8794"
 POINT_SYMBOLS = ("circle-open", "square-open", "triangle-up-open", "diamond-open")
 LABELS = ("NORMAL", "PNEUMONIA")
+CLASS_COLOURS = (CURVE, "#c47a00")
+COMPARED = (CURVE, "#c47a00", "#009e73", "#c06a9a", "#d55e00", NEUTRAL)
+DASHES = ("solid", "dash", "dot", "dashdot", "longdash", "longdashdot")
 HEIGHT = 430
+HISTORY_HEIGHT = 320
+PREVALENCES: NDArray[np.float64] = np.concatenate([[0.001, 0.003, 0.005], np.arange(1, 100) / 100, [0.995]])
+LONGEST_NAME = 26
+
+HistoryFigure = Literal["loss", "accuracy", "precision", "recall", "auc", "f1"]
+HISTORY_NAMES: Mapping[str, str] = {
+    "loss": "Loss (log loss and what training adds)",
+    "accuracy": "Accuracy",
+    "precision": "Precision",
+    "recall": "Sensitivity (recall)",
+    "auc": "AUC",
+    "f1": "F1, pneumonia",
+}
 
 
-def config(name: str) -> dict[str, Any]:
-    """Plotly's own settings for a figure on a page; `name` is the name under which it downloads, as SVG."""
+def config(name: str, *, picture: Literal["svg", "png"] = "svg") -> dict[str, Any]:
+    """Plotly's own settings for a figure on a page; `name` and `picture` are the name and the format in which it
+    downloads. A PNG has twice the pixels of the screen."""
     return {
         "displaylogo": False,
         "scrollZoom": False,
         "modeBarButtonsToRemove": ["select2d", "lasso2d", "autoScale2d", "zoomIn2d", "zoomOut2d"],
-        "toImageButtonOptions": {"format": "svg", "filename": name},
+        "toImageButtonOptions": {"format": picture, "filename": name, "scale": 2 if picture == "png" else 1},
     }
 
 
@@ -84,14 +121,14 @@ def confusion_figure(confusion: Confusion) -> go.Figure:
         for decision, (name, count, _) in zip(LABELS, row, strict=True):
             share = percent(count / total) if total else "no films"
             hover[-1].append(
-                f"<b>{count} {name}</b><br>{share} of the {total} films<br>"
+                f"<b>{count:,} {name}</b><br>{share} of the {total:,} films<br>"
                 f"with reference label {label}<br>were called {decision}"
             )
             annotations.append(
                 {
                     "x": decision,
                     "y": label,
-                    "text": f"<span style='font-size:1.9em'><b>{count}</b></span><br>{share}<br>{name}",
+                    "text": f"<span style='font-size:1.9em'><b>{count:,}</b></span><br>{share}<br>{name}",
                     "showarrow": False,
                     "font": {"size": 13, "color": "#ffffff"},
                 }
@@ -129,6 +166,7 @@ def roc_figure(
     *,
     current: OperatingRates | None = None,
     operating_points: Mapping[str, OperatingRates] | None = None,
+    size_floor: float | None = None,
 ) -> go.Figure:
     """The ROC curve with its 95 % band, the chance line, the current threshold and the operating points.
 
@@ -136,8 +174,12 @@ def roc_figure(
         roc: the curve.
         current: rates at the threshold in use, on the same films.
         operating_points: rates at each named threshold, on the same films.
+        size_floor: the AUC that the width of the image alone gives on the films as published. Only its area is known,
+            so it is a line of the legend, not of the plot.
     """
     figure = go.Figure()
+    if size_floor is not None:
+        _add_legend_text(figure, f"image size alone: AUC {size_floor:.3f}")
     x = roc.false_positive_rate
     figure.add_scatter(x=x, y=roc.band_high, mode="lines", line_width=0, hoverinfo="skip", showlegend=False)
     figure.add_scatter(
@@ -150,14 +192,7 @@ def roc_figure(
         hoverinfo="skip",
         name="95 % band",
     )
-    figure.add_scatter(
-        x=[0, 1],
-        y=[0, 1],
-        mode="lines",
-        line={"color": NEUTRAL, "dash": "dot", "width": 1.5},
-        hoverinfo="skip",
-        name="chance",
-    )
+    _add_chance(figure)
     figure.add_scatter(
         x=x,
         y=roc.sensitivity,
@@ -165,7 +200,7 @@ def roc_figure(
         line={"color": CURVE, "width": 2.5},
         name=f"AUC {interval_in_words(roc.auc, roc.auc_interval)}",
         text=[_curve_hover(roc, index) for index in range(x.size)],
-        hovertemplate="%{text}<extra></extra>",
+        hovertemplate=_HOVER,
     )
     for index, (name, rates) in enumerate((operating_points or {}).items()):
         _add_point(
@@ -173,29 +208,438 @@ def roc_figure(
         )
     if current is not None:
         _add_point(figure, "current", current, symbol="x", color=CURRENT, size=11)
+    figure.update_layout(legend=_legend_inside("right"), hovermode="closest", **_layout())
+    figure.update_xaxes(title_text="Normal films flagged (1 − specificity)", **_share_axis())
+    figure.update_yaxes(title_text="Pneumonias flagged (sensitivity)", **_share_axis())
+    return figure
+
+
+def comparison_roc_figure(curves: Mapping[str, Roc]) -> go.Figure:
+    """ROC curves of several versions on the same films, by name, without their bands."""
+    figure = go.Figure()
+    _add_chance(figure)
+    for index, (name, roc) in enumerate(curves.items()):
+        figure.add_scatter(
+            x=roc.false_positive_rate,
+            y=roc.sensitivity,
+            mode="lines",
+            line={
+                "color": COMPARED[index % len(COMPARED)],
+                "dash": DASHES[index % len(DASHES)],
+                "width": 2.5,
+            },
+            name=f"{_shown(name)} {roc.auc:.3f}",
+            text=[
+                f"<b>{escape(name)}</b>, AUC {interval_in_words(roc.auc, roc.auc_interval)}<br>"
+                + _curve_hover(roc, point)
+                for point in range(roc.thresholds.size)
+            ],
+            hovertemplate=_HOVER,
+        )
     figure.update_layout(
-        # The lower right of a ROC plot is empty: the legend stands there and takes no width on a phone.
-        legend={
-            "x": 0.995,
-            "y": 0.01,
-            "xanchor": "right",
-            "yanchor": "bottom",
-            "bgcolor": "rgba(0, 0, 0, 0)",
-            "font": {"size": 12},
-            "traceorder": "reversed",
-        },
+        legend=_legend_inside("right") | {"title": {"text": "AUC", "font": {"size": 12}}},
         hovermode="closest",
         **_layout(),
     )
-    axis = {
-        "range": [-0.02, 1.02],
-        "tickformat": ".0%",
-        "tickvals": [0, 0.2, 0.4, 0.6, 0.8, 1],
-        "zeroline": False,
-    }
-    figure.update_xaxes(title_text="Normal films flagged (1 − specificity)", **axis)
-    figure.update_yaxes(title_text="Pneumonias flagged (sensitivity)", **axis)
+    figure.update_xaxes(title_text="Normal films flagged (1 − specificity)", **_share_axis())
+    figure.update_yaxes(title_text="Pneumonias flagged (sensitivity)", **_share_axis())
     return figure
+
+
+def precision_recall_figure(curve: PrecisionRecall, *, current: Evaluation | None = None) -> go.Figure:
+    """The precision-recall curve in steps, the precision of guessing, and the threshold in use.
+
+    Args:
+        curve: the curve.
+        current: figures at the threshold in use, on the same films; gives the interval of the average precision too.
+    """
+    figure = go.Figure()
+    figure.add_scatter(
+        x=[0, 1],
+        y=[curve.prevalence, curve.prevalence],
+        mode="lines",
+        line={"color": NEUTRAL, "dash": "dot", "width": 1.5},
+        hoverinfo="skip",
+        name=f"guessing {percent(curve.prevalence)}",
+    )
+    interval = None if current is None else current.average_precision_interval
+    figure.add_scatter(
+        x=curve.recall,
+        y=curve.precision,
+        mode="lines",
+        # Between two points the precision is that of the later one: up or down first, then along.
+        line={"color": CURVE, "width": 2.5, "shape": "vh"},
+        name=f"average precision {interval_in_words(curve.average_precision, interval)}",
+        text=[
+            f"{_at(threshold)}<br>sensitivity (recall) {percent(float(recall))}"
+            f"<br>precision {percent(float(precision))}"
+            for threshold, recall, precision in zip(
+                curve.thresholds, curve.recall, curve.precision, strict=True
+            )
+        ],
+        hovertemplate=_HOVER,
+    )
+    if current is not None and current.sensitivity.value is not None and current.precision.value is not None:
+        figure.add_scatter(
+            x=[current.sensitivity.value],
+            y=[current.precision.value],
+            mode="markers",
+            marker={"symbol": "x", "color": CURRENT, "size": 11},
+            name=f"current {current.threshold:.3f}",
+            text=[
+                f"<b>current, threshold {current.threshold:.3f}</b>"
+                f"<br>sensitivity {_two_lines(current.sensitivity)}"
+                f"<br>precision {_two_lines(current.precision)}"
+            ],
+            hovertemplate=_HOVER,
+        )
+    figure.update_layout(
+        legend=_legend_inside("left") | {"traceorder": "reversed"}, hovermode="closest", **_layout()
+    )
+    figure.update_xaxes(title_text="Pneumonias flagged (sensitivity, recall)", **_share_axis())
+    figure.update_yaxes(title_text="Flagged films with pneumonia (precision)", **_share_axis())
+    return figure
+
+
+def reliability_figure(after: Reliability, before: Reliability | None = None) -> go.Figure:
+    """The reliability diagram, and below it how many films each bin holds.
+
+    Args:
+        after: of the probabilities as they are shown.
+        before: of the same films before calibration.
+    """
+    figure = go.Figure()
+    figure.add_scatter(
+        x=[0, 1],
+        y=[0, 1],
+        mode="lines",
+        line={"color": NEUTRAL, "dash": "dot", "width": 1.5},
+        hoverinfo="skip",
+        name="as promised",
+    )
+    if before is not None:
+        _add_reliability(
+            figure, before, "before calibration", color=NEUTRAL, symbol="square-open", dash="dash"
+        )
+    name = "probability" if before is None else "after calibration"
+    _add_reliability(figure, after, name, color=CURVE, symbol="circle", dash="solid")
+    centres = (after.edges[:-1] + after.edges[1:]) / 2
+    figure.add_bar(
+        x=centres,
+        y=after.counts,
+        width=np.diff(after.edges) * 0.94,
+        yaxis="y2",
+        marker={"color": NEUTRAL},
+        text=[_short(int(count)) for count in after.counts],
+        textposition="outside",
+        textangle=0,
+        cliponaxis=False,
+        hovertext=[
+            f"{_films(int(count))} from {low:.0%} to {high:.0%}".replace("%", " %")
+            for count, low, high in zip(after.counts, after.edges[:-1], after.edges[1:], strict=True)
+        ],
+        hovertemplate="%{hovertext}<extra></extra>",
+        showlegend=False,
+    )
+    figure.update_layout(legend=_legend_above(), hovermode="closest", **_layout())
+    figure.update_xaxes(title_text="Probability of pneumonia", anchor="y2", **_share_axis())
+    figure.update_yaxes(title_text="Share with pneumonia", **_share_axis())
+    most = int(after.counts.max(initial=1))
+    figure.update_layout(
+        yaxis={"domain": [0.3, 1]},
+        # Room for the number above the highest bar.
+        yaxis2={
+            "domain": [0, 0.2],
+            "range": [0, 1.35 * most],
+            "title": {"text": "Films"},
+            "showticklabels": False,
+            "showgrid": False,
+            "zeroline": False,
+            "fixedrange": True,
+        },
+    )
+    return figure
+
+
+def distribution_figure(distribution: Distribution, *, threshold: float) -> go.Figure:
+    """How many films of each class have which probability: PNEUMONIA upwards, NORMAL downwards.
+
+    Heights grow with the square root of the count: most films lie at the two ends, and on an even scale the few
+    between them, which a threshold decides on, would not be seen.
+    """
+    figure = go.Figure()
+    centres = (distribution.edges[:-1] + distribution.edges[1:]) / 2
+    width = float(distribution.edges[1] - distribution.edges[0])
+    for label in (1, 0):
+        counts = (distribution.normal, distribution.pneumonia)[label]
+        figure.add_bar(
+            x=centres,
+            y=np.sqrt(counts) * (1 if label else -1),
+            width=width * 0.9,
+            marker={
+                "color": CLASS_COLOURS[label],
+                "line": {"width": 0},
+                "pattern": {"shape": "/" if label else "", "solidity": 0.2, "size": 6},
+            },
+            name=f"{LABELS[label]} {'↑' if label else '↓'}",
+            hovertext=[
+                f"{_films(int(count))} of {LABELS[label]}<br>probability {low:.2f} to {low + width:.2f}"
+                for count, low in zip(counts, distribution.edges[:-1], strict=True)
+            ],
+            hovertemplate="%{hovertext}<extra></extra>",
+        )
+    top = np.sqrt(
+        [distribution.pneumonia.max(initial=0), distribution.normal.max(initial=0)], dtype=np.float64
+    )
+    top = np.maximum(top, 1) * 1.06
+    _add_threshold(figure, threshold, (-top[1], top[0]))
+    figure.update_layout(
+        barmode="overlay", bargap=0, legend=_legend_above(), hovermode="closest", **_layout()
+    )
+    figure.update_xaxes(title_text="Probability of pneumonia", **_share_axis())
+    ticks = _square_root_ticks(float(top.max()) ** 2)
+    figure.update_yaxes(
+        title_text="Films (square-root scale)",
+        range=[-top[1], top[0]],
+        tickvals=[*(-np.sqrt(ticks[:0:-1])), *np.sqrt(ticks)],
+        ticktext=[f"{count:,}" for count in (*ticks[:0:-1], *ticks)],
+        fixedrange=True,
+        zeroline=True,
+        zerolinecolor=NEUTRAL,
+    )
+    return figure
+
+
+def sweep_figure(sweep: Sweep, *, threshold: float) -> go.Figure:
+    """Sensitivity and specificity against the threshold, each with its 95 % band, and the threshold in use.
+
+    A rate that the films cannot tell (sensitivity without a film of pneumonia) is left out.
+    """
+    figure = go.Figure()
+    for label, name in ((1, "sensitivity"), (0, "specificity")):
+        rate = getattr(sweep, name)
+        low, high = getattr(sweep, f"{name}_low"), getattr(sweep, f"{name}_high")
+        if np.isnan(rate).all():
+            continue
+        _add_band(figure, sweep.thresholds, low, high, colour=CLASS_COLOURS[label])
+        wrong, total = (sweep.fn, sweep.fn + sweep.tp) if label else (sweep.fp, sweep.fp + sweep.tn)
+        figure.add_scatter(
+            x=sweep.thresholds,
+            y=rate,
+            mode="lines",
+            line={"color": CLASS_COLOURS[label], "dash": DASHES[label], "width": 2.5},
+            name=name,
+            text=[
+                f"threshold {at:.3f}<br>{name} {percent(value)}<br>95 % interval {percent(below)} to "
+                f"{percent(above)}<br>{errors:,} of {films:,} {'missed' if label else 'flagged'}"
+                for at, value, below, above, errors, films in zip(
+                    sweep.thresholds, rate, low, high, wrong, total, strict=True
+                )
+            ],
+            hovertemplate=_HOVER,
+        )
+    _add_threshold(figure, threshold, (0, 1))
+    figure.update_layout(legend=_legend_above(), hovermode="closest", **_layout())
+    figure.update_xaxes(title_text="Threshold", **_share_axis(percentages=False))
+    figure.update_yaxes(title_text="Share of the class called rightly", **_share_axis())
+    return figure
+
+
+def decision_figure(curve: DecisionCurve, *, threshold: float) -> go.Figure:
+    """Net benefit against the threshold probability: of the network, of treating all, of treating none."""
+    figure = go.Figure()
+    lines = (
+        ("treat none", np.zeros_like(curve.thresholds), NEUTRAL, "dot", 1.5),
+        ("treat all", curve.treat_all, "#009e73", "dash", 2),
+        ("network", curve.model, CURVE, "solid", 2.5),
+    )
+    for name, benefit, colour, dash, width in lines:
+        figure.add_scatter(
+            x=curve.thresholds,
+            y=benefit,
+            mode="lines",
+            line={"color": colour, "dash": dash, "width": width},
+            name=name,
+            text=[
+                f"{name}, threshold {at:.2f}<br>net benefit {100 * value:.1f} of 100 films".replace("-", "−")
+                for at, value in zip(curve.thresholds, benefit, strict=True)
+            ],
+            hovertemplate=_HOVER,
+        )
+    # Treating all falls without bound towards a threshold of 1: only the part that can be compared is shown.
+    best = max(float(curve.model.max(initial=0)), float(curve.treat_all.max(initial=0)), 0.05)
+    span = (-0.15 * best, 1.08 * best)
+    _add_threshold(figure, threshold, span)
+    figure.update_layout(
+        legend=_legend_above() | {"traceorder": "reversed"}, hovermode="closest", **_layout()
+    )
+    figure.update_xaxes(title_text="Threshold", **_share_axis(percentages=False))
+    figure.update_yaxes(title_text="Net benefit (true positives a film)", range=span, zeroline=False)
+    return figure
+
+
+def predictive_figure(
+    sensitivity: Proportion, specificity: Proportion, *, prevalence: float, base_rate: float
+) -> go.Figure:
+    """PPV and NPV against the prevalence of pneumonia, each with its 95 % band.
+
+    Args:
+        sensitivity: at the threshold in use.
+        specificity: at the threshold in use.
+        prevalence: the clinician's own, in [0, 1].
+        base_rate: share of pneumonia in the set, in [0, 1].
+    """
+    figure = go.Figure()
+    values = [predictive_values(sensitivity, specificity, float(share)) for share in PREVALENCES]
+    for label, name, meaning in (
+        (1, "PPV", "of the flagged films have pneumonia"),
+        (0, "NPV", "of the films not flagged are normal"),
+    ):
+        known = []
+        for each in values:
+            value, interval = (each.ppv, each.ppv_interval) if label else (each.npv, each.npv_interval)
+            if value is not None and interval is not None:
+                known.append((each.prevalence, value, interval.low, interval.high))
+        if not known:
+            continue
+        x, y, low, high = np.array(known).T
+        _add_band(figure, x, low, high, colour=CLASS_COLOURS[label])
+        figure.add_scatter(
+            x=x,
+            y=y,
+            mode="lines",
+            line={"color": CLASS_COLOURS[label], "dash": DASHES[label], "width": 2.5},
+            name=name,
+            text=[
+                f"prevalence {percent(share)}<br>{name} {percent(value)}: {meaning}"
+                f"<br>95 % interval {percent(below)} to {percent(above)}"
+                for share, value, below, above in known
+            ],
+            hovertemplate=_HOVER,
+        )
+    _add_line_up(figure, base_rate, (0, 1), f"this set {percent(base_rate)}", colour=NEUTRAL, dash="dot")
+    _add_line_up(
+        figure, prevalence, (0, 1), f"yours {percent(prevalence)}", colour=CURRENT, dash="longdashdot"
+    )
+    figure.update_layout(legend=_legend_above(), hovermode="closest", **_layout())
+    figure.update_xaxes(title_text="Prevalence of pneumonia", **_share_axis())
+    figure.update_yaxes(title_text="Predictive value", **_share_axis())
+    return figure
+
+
+def subgroup_figure(groups: Sequence[Subgroup]) -> go.Figure:
+    """Sensitivity and specificity of each group with 95 % intervals, one row a group, in the order given.
+
+    The height depends on the number of groups only. The scale begins at 0, 50 or 80 %, so that it seldom moves.
+    """
+    figure = go.Figure()
+    rows = np.arange(len(groups), dtype=np.float64)
+    lowest = 1.0
+    for label, name in ((1, "sensitivity"), (0, "specificity")):
+        shares = [group.sensitivity if label else group.specificity for group in groups]
+        drawn = [
+            (row + (-0.16 if label else 0.16), share.value, share.interval, share, group)
+            for row, share, group in zip(rows, shares, groups, strict=True)
+            if share.value is not None and share.interval is not None
+        ]
+        lowest = min([lowest, *(interval.low for _, _, interval, _, _ in drawn)])
+        figure.add_scatter(
+            x=[value for _, value, _, _, _ in drawn],
+            y=[row for row, _, _, _, _ in drawn],
+            error_x={
+                "type": "data",
+                "symmetric": False,
+                "array": [interval.high - value for _, value, interval, _, _ in drawn],
+                "arrayminus": [value - interval.low for _, value, interval, _, _ in drawn],
+                "thickness": 1.8,
+                "width": 5,
+            },
+            mode="markers",
+            marker={"color": CLASS_COLOURS[label], "symbol": ("circle", "diamond")[label], "size": 10},
+            name=name,
+            text=[
+                f"<b>{escape(group.name)}</b><br>{name} {_two_lines(share)}"
+                + (f"<br>{escape(group.note).replace('. ', '.<br>')}" if group.note else "")
+                for _, _, _, share, group in drawn
+            ],
+            hovertemplate=_HOVER,
+        )
+    start = max(edge for edge in (0.0, 0.5, 0.8) if edge <= max(lowest - 0.02, 0))
+    figure.update_layout(
+        legend=_legend_above(), hovermode="closest", **_layout(height=130 + 62 * max(len(groups), 2))
+    )
+    figure.update_xaxes(
+        title_text="Share called rightly, with 95 % interval",
+        range=[start - 0.02 * (1 - start), 1 + 0.02 * (1 - start)],
+        tickformat=".0%",
+        zeroline=False,
+        fixedrange=True,
+    )
+    figure.update_yaxes(
+        range=[len(groups) - 0.5, -0.5],
+        tickvals=rows,
+        ticktext=[
+            f"{_shown(group.name, 16)}<br>{_short(group.normal + group.pneumonia)} films" for group in groups
+        ],
+        showgrid=False,
+        zeroline=False,
+        fixedrange=True,
+    )
+    return figure
+
+
+def history_figure(frame: pandas.DataFrame, figure: HistoryFigure) -> go.Figure:
+    """One figure of a training run by epoch, on training and on validation films.
+
+    Args:
+        frame: a version's history: a row an epoch, columns `epoch`, `<figure>` and `val_<figure>`; F1 follows from
+            precision and recall where it has no column. Where `side` says that images grow during the run, a line
+            marks the first epoch with larger ones.
+        figure: which one.
+    """
+    drawn = go.Figure()
+    epochs = np.asarray(
+        frame["epoch"] if "epoch" in frame else np.arange(1, len(frame) + 1), dtype=np.float64
+    )
+    for prefix, name, colour, dash, symbol in (
+        ("", "training", NEUTRAL, "dash", "square-open"),
+        ("val_", "validation", CURVE, "solid", "circle"),
+    ):
+        values = _history_values(frame, prefix, figure)
+        if values is None:
+            continue
+        drawn.add_scatter(
+            x=epochs,
+            y=values,
+            mode="lines+markers" if epochs.size <= 100 else "lines",
+            connectgaps=False,
+            line={"color": colour, "dash": dash, "width": 2.5},
+            marker={"symbol": symbol, "size": 7, "line": {"width": 2, "color": colour}},
+            name=name,
+            text=[
+                f"epoch {epoch:.0f}, {name}<br>{HISTORY_NAMES[figure].split(' (')[0]} {value:.4f}"
+                for epoch, value in zip(epochs, values, strict=True)
+            ],
+            hovertemplate=_HOVER,
+        )
+    if "side" in frame:
+        sides = np.asarray(frame["side"], dtype=np.float64)
+        for index in np.flatnonzero(np.diff(sides) != 0) + 1:
+            drawn.add_vline(x=float(epochs[index - 1] + epochs[index]) / 2, line=_MARK)
+            drawn.add_annotation(
+                x=float(epochs[index - 1] + epochs[index]) / 2,
+                y=0,
+                yref="paper",
+                yanchor="bottom",
+                xanchor="left",
+                showarrow=False,
+                text=f" {sides[index]:.0f} px",
+                font={"size": 11, "color": NEUTRAL},
+            )
+    drawn.update_layout(legend=_legend_above(), hovermode="closest", **_layout(height=HISTORY_HEIGHT))
+    drawn.update_xaxes(title_text="Epoch", tickformat="d", nticks=12, zeroline=False)
+    drawn.update_yaxes(title_text=HISTORY_NAMES[figure], nticks=7, zeroline=False)
+    return drawn
 
 
 def interval_in_words(value: float | None, interval: Interval | None) -> str:
@@ -207,20 +651,184 @@ def interval_in_words(value: float | None, interval: Interval | None) -> str:
     return f"{value:.3f} ({interval.low:.3f} to {interval.high:.3f})"
 
 
-def _layout() -> dict[str, Any]:
+_HOVER = "%{text}<extra></extra>"
+"""The text given with each point, and nothing else. Names never stand in a template: it has a grammar of its own."""
+_MARK = {"color": NEUTRAL, "dash": "dot", "width": 1.5}
+
+
+def _layout(*, height: int = HEIGHT) -> dict[str, Any]:
     return {
-        "height": HEIGHT,
+        "height": height,
         "margin": {"l": 8, "r": 8, "t": 12, "b": 8},
         "paper_bgcolor": "rgba(0, 0, 0, 0)",
         "plot_bgcolor": "rgba(0, 0, 0, 0)",
     }
 
 
+def _legend_inside(side: Literal["left", "right"]) -> dict[str, Any]:
+    """In the lower corner that the curve leaves empty, where it takes no width on a phone."""
+    return {
+        "x": 0.995 if side == "right" else 0.01,
+        "y": 0.01,
+        "xanchor": side,
+        "yanchor": "bottom",
+        "bgcolor": "rgba(0, 0, 0, 0)",
+        "font": {"size": 12},
+        "traceorder": "reversed",
+    }
+
+
+def _legend_above() -> dict[str, Any]:
+    return {
+        "orientation": "h",
+        "x": 0,
+        "y": 1.02,
+        "xanchor": "left",
+        "yanchor": "bottom",
+        "bgcolor": "rgba(0, 0, 0, 0)",
+        "font": {"size": 12},
+    }
+
+
+def _share_axis(*, percentages: bool = True) -> dict[str, Any]:
+    return {
+        "range": [-0.02, 1.02],
+        "tickformat": ".0%" if percentages else ".1f",
+        "tickvals": [0, 0.2, 0.4, 0.6, 0.8, 1],
+        "zeroline": False,
+    }
+
+
+def _shown(name: str, longest: int = LONGEST_NAME) -> str:
+    """A name from outside, escaped, cut where a phone has no room for it; the hover text has the whole."""
+    return escape(name if len(name) <= longest else f"{name[: longest - 1]}…")
+
+
+def _films(count: int) -> str:
+    return "1 film" if count == 1 else f"{count:,} films"
+
+
+def _short(count: int) -> str:
+    """A count in at most four characters, up to 10 million.
+
+    >>> _short(987), _short(12_345), _short(1_234_567)
+    ('987', '12k', '1.2M')
+    """
+    if count < 10_000:
+        return str(count)
+    return f"{count / 1000:.0f}k" if count < 999_500 else f"{count / 1e6:.1f}M"
+
+
+def _at(threshold: float) -> str:
+    return f"threshold {threshold:.3f}" if threshold <= 1 else "nothing flagged"
+
+
+def _transparent(colour: str) -> str:
+    red, green, blue = (int(colour[start : start + 2], 16) for start in (1, 3, 5))
+    return f"rgba({red}, {green}, {blue}, 0.22)"
+
+
+def _add_chance(figure: go.Figure) -> None:
+    figure.add_scatter(x=[0, 1], y=[0, 1], mode="lines", line=_MARK, hoverinfo="skip", name="chance")
+
+
+def _add_legend_text(figure: go.Figure, text: str) -> None:
+    """A line of the legend without anything in the plot."""
+    figure.add_scatter(
+        x=[None], y=[None], mode="markers", marker={"color": NEUTRAL, "symbol": "line-ew"}, name=text
+    )
+
+
+def _add_band(
+    figure: go.Figure,
+    x: NDArray[np.float64],
+    low: NDArray[np.float64],
+    high: NDArray[np.float64],
+    *,
+    colour: str,
+) -> None:
+    common = {"x": x, "mode": "lines", "line": {"width": 0}, "hoverinfo": "skip", "showlegend": False}
+    figure.add_scatter(y=high, **common)
+    figure.add_scatter(y=low, fill="tonexty", fillcolor=_transparent(colour), **common)
+
+
+def _add_threshold(figure: go.Figure, threshold: float, span: tuple[float, float]) -> None:
+    _add_line_up(figure, threshold, span, f"threshold {threshold:.3f}", colour=CURRENT, dash="longdashdot")
+
+
+def _add_line_up(
+    figure: go.Figure, x: float, span: tuple[float, float], name: str, *, colour: str, dash: str
+) -> None:
+    """A vertical line that the legend names: two of them near each other keep their names apart there."""
+    figure.add_scatter(
+        x=[x, x],
+        y=list(span),
+        mode="lines",
+        line={"color": colour, "dash": dash, "width": 2},
+        hoverinfo="skip",
+        name=name,
+    )
+
+
+def _add_reliability(
+    figure: go.Figure, reliability: Reliability, name: str, *, color: str, symbol: str, dash: str
+) -> None:
+    filled = reliability.counts > 0
+    mean, share = reliability.mean_probability[filled], reliability.share[filled]
+    low, high = reliability.low[filled], reliability.high[filled]
+    figure.add_scatter(
+        x=mean,
+        y=share,
+        error_y={
+            "type": "data",
+            "symmetric": False,
+            "array": high - share,
+            "arrayminus": share - low,
+            "thickness": 1.5,
+            "width": 4,
+        },
+        mode="lines+markers",
+        line={"color": color, "width": 1.5, "dash": dash},
+        marker={"color": color, "symbol": symbol, "size": 9},
+        name=name,
+        text=[
+            f"<b>{name}</b><br>mean probability {percent(at)}<br>with pneumonia {percent(value)} of "
+            f"{_films(int(count))}<br>95 % interval {percent(below)} to {percent(above)}"
+            for at, value, below, above, count in zip(
+                mean.tolist(),
+                share.tolist(),
+                low.tolist(),
+                high.tolist(),
+                reliability.counts[filled],
+                strict=True,
+            )
+        ],
+        hovertemplate=_HOVER,
+    )
+
+
+def _square_root_ticks(most: float) -> list[int]:
+    """0 and a few round counts up to `most`, spread evenly on a square-root scale."""
+    step = 1
+    while most > 40 * step:
+        step *= 10
+    return [0, *(step * root**2 for root in range(1, 7) if step * root**2 <= most)]
+
+
+def _history_values(frame: pandas.DataFrame, prefix: str, figure: str) -> NDArray[np.float64] | None:
+    if prefix + figure in frame:
+        return np.asarray(frame[prefix + figure], dtype=np.float64)
+    names = (f"{prefix}precision", f"{prefix}recall")
+    if figure != "f1" or not set(names) <= set(frame):
+        return None
+    precision, recall = (np.asarray(frame[name], dtype=np.float64) for name in names)
+    total = precision + recall
+    return np.divide(2 * precision * recall, total, out=np.zeros_like(total), where=total > 0)
+
+
 def _curve_hover(roc: Roc, index: int) -> str:
-    threshold = roc.thresholds[index]
-    where = f"threshold {threshold:.3f}" if threshold <= 1 else "nothing flagged"
     return (
-        f"{where}<br>sensitivity {percent(float(roc.sensitivity[index]))}"
+        f"{_at(roc.thresholds[index])}<br>sensitivity {percent(float(roc.sensitivity[index]))}"
         f"<br>specificity {percent(1 - float(roc.false_positive_rate[index]))}"
         f"<br>95 % band {percent(float(roc.band_low[index]))} to {percent(float(roc.band_high[index]))}"
     )
@@ -236,12 +844,12 @@ def _add_point(
         y=[rates.sensitivity.value],
         mode="markers",
         marker={"symbol": symbol, "color": color, "size": size, "line": {"width": 2.5, "color": color}},
-        name=f"{name} {rates.threshold:.3f}",
-        hovertemplate=(
-            f"<b>{name}, threshold {rates.threshold:.3f}</b>"
+        name=f"{_shown(name)} {rates.threshold:.3f}",
+        text=[
+            f"<b>{escape(name)}, threshold {rates.threshold:.3f}</b>"
             f"<br>sensitivity {_two_lines(rates.sensitivity)}<br>specificity {_two_lines(rates.specificity)}"
-            "<extra></extra>"
-        ),
+        ],
+        hovertemplate=_HOVER,
     )
 
 
