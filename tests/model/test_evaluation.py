@@ -36,8 +36,104 @@ def test_the_seeds_confusion_matrix_gives_its_published_figures() -> None:
     # 216 films at 0.1 / 18 at 0.8 / 30 at 0.3 / 360 at 0.9, by hand:
     assert result.brier == pytest.approx((216 * 0.01 + 18 * 0.64 + 30 * 0.49 + 360 * 0.01) / 624, abs=1e-15)
     assert result.ece == pytest.approx((216 * 0.1 + 18 * 0.8 + 30 * 0.7 + 360 * 0.1) / 624, abs=1e-15)
+    assert result.balanced_accuracy == pytest.approx(12 / 13, abs=1e-15)
+    assert result.lr_positive == pytest.approx(12, abs=1e-12)  # (12 / 13) / (1 / 13)
+    assert result.lr_negative == pytest.approx(1 / 12, abs=1e-15)
+    mcc = (360 * 216 - 18 * 30) / math.sqrt(378 * 390 * 234 * 246)
+    assert result.mcc == pytest.approx(mcc, abs=1e-15)
+    log_loss = -(576 * math.log(0.9) + 18 * math.log(0.2) + 30 * math.log(0.3)) / 624
+    assert result.log_loss == pytest.approx(log_loss, abs=1e-15)
+    # from the top: 360 of 378 at 0.9 and 0.8 are ill, 360 of 360 at 0.9, 390 of 408 down to 0.3
+    assert result.average_precision == pytest.approx((360 * 1 + 30 * 390 / 408) / 390, abs=1e-15)
     # pairs: 0.3 beats 0.1; 0.3 loses to 0.8; 0.9 beats both
     assert result.auc == (30 * 216 + 360 * 234) / (390 * 234)
+
+
+@pytest.mark.parametrize(
+    ("counts", "accuracy", "balanced", "mcc", "lr_positive", "lr_negative", "f1"),
+    [
+        (Confusion(tn=8, fp=2, fn=1, tp=9), 0.85, 0.85, 70 / math.sqrt(9900), 4.5, 0.125, 18 / 21),
+        (Confusion(tn=10, fp=0, fn=0, tp=10), 1, 1, 1, None, 0, 1),
+        (Confusion(tn=0, fp=10, fn=10, tp=0), 0, 0, -1, 0, None, 0),
+        (Confusion(tn=5, fp=5, fn=5, tp=5), 0.5, 0.5, 0, 1, 1, 0.5),
+        (Confusion(tn=0, fp=3, fn=0, tp=7), 0.7, 0.5, None, 1, None, 14 / 17),
+        (Confusion(tn=3, fp=0, fn=7, tp=0), 0.3, 0.5, None, None, 1, 0),
+        (Confusion(tn=0, fp=0, fn=2, tp=6), 0.75, None, None, None, None, 12 / 14),
+        (Confusion(tn=6, fp=2, fn=0, tp=0), 0.75, None, None, None, None, 0),
+        (Confusion(tn=4, fp=0, fn=0, tp=0), 1, None, None, None, None, None),
+        (Confusion(tn=0, fp=0, fn=0, tp=0), None, None, None, None, None, None),
+    ],
+)
+def test_figures_of_four_counts_by_hand(
+    counts: Confusion,
+    accuracy: float | None,
+    balanced: float | None,
+    mcc: float | None,
+    lr_positive: float | None,
+    lr_negative: float | None,
+    f1: float | None,
+) -> None:
+    found = (counts.accuracy.value, counts.balanced_accuracy, counts.mcc)
+    found += (counts.lr_positive, counts.lr_negative, counts.f1_pneumonia)
+    for ours, expected in zip(found, (accuracy, balanced, mcc, lr_positive, lr_negative, f1), strict=True):
+        assert ours == (None if expected is None else pytest.approx(expected, abs=1e-15))
+
+
+def test_matthews_correlation_loses_nothing_with_many_films() -> None:
+    assert Confusion(tn=10**6, fp=0, fn=0, tp=7 * 10**5).mcc == 1
+    assert Confusion(tn=0, fp=10**6, fn=7 * 10**5, tp=0).mcc == -1
+
+
+@pytest.mark.parametrize(
+    ("labels", "probabilities", "brier", "log_loss"),
+    [
+        ([1], [1.0], 0.0, 0.0),
+        ([1], [0.0], 1.0, -math.log(2**-52)),  # certain and wrong: as much as float64 can tell, not infinity
+        ([0], [1.0], 1.0, -math.log(2**-52)),
+        ([0, 1], [0.5, 0.5], 0.25, math.log(2)),
+        ([0, 0, 1, 1], [0.1, 0.4, 0.35, 0.8], 0.158125, -math.log(0.9 * 0.6 * 0.35 * 0.8) / 4),
+    ],
+)
+def test_brier_score_and_log_loss_by_hand(
+    labels: list[int], probabilities: list[float], brier: float, log_loss: float
+) -> None:
+    result = evaluate(labels, probabilities, threshold=0.5)
+    assert result.brier == pytest.approx(brier, abs=1e-15)
+    assert result.log_loss == pytest.approx(log_loss, abs=1e-14)
+
+
+@pytest.mark.parametrize(
+    ("labels", "probabilities", "expected"),
+    [
+        ([0, 0, 1, 1], [0.1, 0.4, 0.35, 0.8], 0.5 * 1 + 0.5 * 2 / 3),
+        ([0, 1, 1], [0.5, 0.5, 0.5], 2 / 3),
+        ([0, 0, 1], [0.9, 0.8, 0.1], 1 / 3),
+        ([0, 1, 1], [0.1, 0.8, 0.9], 1.0),
+        # 0.9 | 0.7 with a tie of both classes | 0.2: 1/3 x 1 + 1/3 x 2/3 + 1/3 x 3/5
+        ([1, 1, 0, 0, 1], [0.9, 0.7, 0.7, 0.2, 0.2], (1 + 2 / 3 + 3 / 5) / 3),
+    ],
+)
+def test_average_precision_by_hand(labels: list[int], probabilities: list[float], expected: float) -> None:
+    result = evaluate(labels, probabilities, threshold=0.5)
+    assert result.average_precision == pytest.approx(expected, abs=1e-15)
+    assert result.average_precision_interval is not None
+    assert (
+        0 <= result.average_precision_interval.low <= expected <= result.average_precision_interval.high <= 1
+    )
+
+
+def test_influence_on_average_precision_is_its_derivative() -> None:
+    generator = np.random.default_rng(12)
+    labels = generator.integers(0, 2, 40)
+    scores = np.round(generator.random(40), 1)
+    value, influence = evaluation._average_precision_influence(labels, scores)
+    step = 1e-6
+    for film in range(40):
+        weights = np.ones(40)
+        weights[film] += step
+        moved = reference.average_precision_score(labels, scores, sample_weight=weights)
+        assert (moved - value) / step == pytest.approx(influence[film], abs=1e-5)
+    assert influence.sum() == pytest.approx(0, abs=1e-12)
 
 
 @pytest.mark.parametrize(
@@ -238,7 +334,7 @@ films = st.integers(2, 60).flatmap(
 )
 
 
-@settings(deadline=None)
+@settings(deadline=None, max_examples=60)
 @given(films, st.one_of(st.floats(0, 1), st.sampled_from([0.0, 0.25, 0.5, 1.0])))
 def test_agrees_with_scikit_learn(case: tuple[list[int], list[float]], threshold: float) -> None:
     labels, probabilities = np.array(case[0]), np.array(case[1])
@@ -260,6 +356,28 @@ def test_agrees_with_scikit_learn(case: tuple[list[int], list[float]], threshold
         (result.f1_normal, reference.f1_score(labels, decision, pos_label=0, **undefined)),
     ):
         assert math.isnan(theirs) if ours is None else ours == pytest.approx(theirs, abs=1e-14)
+    log_loss = reference.log_loss(labels, probabilities, labels=[0, 1])
+    assert result.log_loss == pytest.approx(log_loss, abs=1e-9)
+    if result.mcc is not None:  # where scikit-learn says 0, there is no correlation
+        assert result.mcc == pytest.approx(reference.matthews_corrcoef(labels, decision), abs=1e-12)
+    else:
+        assert reference.matthews_corrcoef(labels, decision) == 0
+    if result.balanced_accuracy is not None:
+        balanced = reference.balanced_accuracy_score(labels, decision)
+        assert result.balanced_accuracy == pytest.approx(balanced, abs=1e-14)
+        sensitivity, specificity = result.sensitivity.value, result.specificity.value
+        assert sensitivity is not None
+        assert specificity is not None
+        if result.lr_positive is not None:
+            assert result.lr_positive == pytest.approx(sensitivity / (1 - specificity), rel=1e-12)
+        if result.lr_negative is not None:
+            assert result.lr_negative == pytest.approx((1 - sensitivity) / specificity, abs=1e-12)
+    for name in evaluation.FIGURE_NAMES:
+        value, interval = result.value(name), result.interval(name)
+        assert (value is None) == (name in result.unavailable), name
+        if interval is not None:
+            assert value is not None
+            assert interval.low - 1e-9 <= value <= interval.high + 1e-9, name
 
     if labels.min() == labels.max():
         assert result.auc is None
@@ -299,18 +417,21 @@ def test_agrees_with_scikit_learn(case: tuple[list[int], list[float]], threshold
 @pytest.mark.parametrize(
     ("labels", "missing"),
     [
-        ([0, 0, 0], {"auc", "average_precision", "sensitivity"}),
-        ([1, 1, 1], {"auc", "average_precision", "specificity"}),
-        ([1], {"auc", "average_precision", "specificity"}),
+        ([0, 0, 0], {"sensitivity", "npv"}),
+        ([1, 1, 1], {"specificity", "npv", "f1_normal"}),
+        ([1], {"specificity", "npv", "f1_normal"}),
     ],
 )
 def test_one_class_sets_give_none_and_say_why(labels: list[int], missing: set[str]) -> None:
     result = evaluate(labels, [0.7] * len(labels), threshold=0.5, patients=["a"] * len(labels))
     told = json.loads(json.dumps(result.as_json(), allow_nan=False))
-    assert missing <= result.unavailable.keys()
-    assert {name for name in told["unavailable"] if told[name] is not None} == set()
-    told_of = ("auc", "average_precision", "sensitivity", "specificity")
-    assert {name for name in told_of if told[name] is None} == missing
+    missing = missing | {"auc", "average_precision", "balanced_accuracy", "mcc", "lr_positive", "lr_negative"}
+    assert {name for name in evaluation.FIGURE_NAMES if told[name] is None} == missing
+    assert set(told["unavailable"]) == missing
+    assert all(
+        reason.startswith("no ") or reason.startswith("the set holds no")
+        for reason in told["unavailable"].values()
+    )
     with pytest.raises(ValueError, match="both classes"):
         roc(labels, [0.7] * len(labels))
 
@@ -382,6 +503,12 @@ def test_json_has_the_keys_of_the_command_line() -> None:
     assert told["sensitivity_ci"] == pytest.approx([expected.low, expected.high], abs=1e-12)
     assert told["unavailable"] == {}
     assert told["by_patient"] is None
+    for name in evaluation.FIGURE_NAMES:
+        low, high = told[f"{name}_ci"]
+        assert low <= told[name] <= high, name
+    patients = [str(i) for i in range(624)]
+    told = json.loads(json.dumps(evaluate(*seed_films(), threshold=0.5, patients=patients).as_json()))
+    assert set(told["by_patient"]) == {"patients", *(f"{name}_ci" for name in evaluation.FIGURE_NAMES)}
 
 
 # ---------------------------------------------------------------- several films of one patient
@@ -413,9 +540,11 @@ def test_every_film_four_times_over_counts_as_one_film() -> None:
     )
     assert single.by_patient is not None
     assert copied.by_patient is not None
-    for name in ("auc", "accuracy", "sensitivity", "specificity"):
+    for name in evaluation.FIGURE_NAMES:
         once, four_times = getattr(single.by_patient, name), getattr(copied.by_patient, name)
-        assert (four_times.low, four_times.high) == pytest.approx((once.low, once.high), abs=1e-12)
+        # the floor under the variances of these two is that of independent films
+        near = 0.1 * (once.high - once.low) if name in ("brier", "log_loss") else 1e-6
+        assert (four_times.low, four_times.high) == pytest.approx((once.low, once.high), abs=near), name
 
 
 def test_one_patient_only_tells_nearly_nothing() -> None:
@@ -452,13 +581,74 @@ def test_the_band_is_repeatable_and_narrows_with_more_films() -> None:
     np.testing.assert_array_equal(roc(labels, scores).band_low, roc(labels, scores).band_low)
 
 
+@pytest.mark.slow
 def test_a_million_films() -> None:
     generator = np.random.default_rng(9)
     labels = generator.integers(0, 2, 1_000_000)
     scores = np.clip(generator.normal(0.4 + 0.2 * labels, 0.2), 0, 1)
     result = evaluate(labels, scores, threshold=0.5)
     assert result.auc == pytest.approx(reference.roc_auc_score(labels, scores), abs=1e-10)
+    average_precision = reference.average_precision_score(labels, scores)
+    assert result.average_precision == pytest.approx(average_precision, abs=1e-9)
     assert result.n == 1_000_000
+    for name in evaluation.FIGURE_NAMES:
+        interval, value = result.interval(name), result.value(name)
+        assert interval is not None
+        assert value is not None
+        assert 0 < interval.high - interval.low < 0.02 * max(1.0, value), name
+    curve = roc(labels, scores)
+    assert curve.thresholds.size <= 1000
+    assert (curve.false_positive_rate[0], curve.sensitivity[0]) == (0, 0)
+    assert (curve.false_positive_rate[-1], curve.sensitivity[-1]) == (1, 1)
+    assert curve.auc == result.auc
+    # straight lines between the points that are left lose next to nothing
+    assert np.trapezoid(curve.sensitivity, curve.false_positive_rate) == pytest.approx(curve.auc, abs=1e-5)
+
+
+# ---------------------------------------------------------------- one set, many thresholds
+
+
+def test_scored_films_follow_the_threshold_and_keep_what_it_does_not_change() -> None:
+    generator = np.random.default_rng(13)
+    labels = generator.integers(0, 2, 300)
+    scores = np.round(np.clip(generator.normal(0.4 + 0.2 * labels, 0.2), 0, 1), 2)
+    patients = [f"p{i // 3}" for i in range(300)]
+    films = evaluation.scored(labels, scores, patients=patients)
+    for threshold in (0.0, 0.25, math.nextafter(0.25, 1), 0.5, 1.0, 2.0):
+        at = films.at(threshold)
+        assert at == evaluate(labels, scores, threshold=threshold, patients=patients)
+        assert at.confusion == evaluation.confusion(labels, scores, threshold)
+        assert at.confusion == films.confusion(threshold)
+    np.testing.assert_array_equal(films.labels, labels)
+    with pytest.raises(ValueError, match="threshold"):
+        films.at(math.nan)
+
+
+def test_a_single_film_has_figures_and_no_false_certainty() -> None:
+    result = evaluate([1], [0.7], threshold=0.5, patients=["a"])
+    assert result.brier == pytest.approx(0.09)
+    for name in ("brier", "log_loss", "ece"):
+        assert result.interval(name) is None
+    assert result.sensitivity.interval is not None
+    assert result.sensitivity.interval.low < 0.25
+
+
+def test_calibration_interval_reaches_nothing_where_the_probabilities_are_right() -> None:
+    generator = np.random.default_rng(15)
+    scores = generator.random(400)
+    labels = (generator.random(400) < scores).astype(int)
+    right = evaluate(labels, scores, threshold=0.5)
+    assert right.ece > 0.01
+    assert right.ece_interval is not None
+    assert right.ece_interval.low == pytest.approx(0, abs=1e-6)
+    wrong = evaluate(labels, scores**3, threshold=0.5)
+    assert wrong.ece_interval is not None
+    assert right.ece_interval.high < wrong.ece_interval.low < wrong.ece < wrong.ece_interval.high
+    exact = evaluate([1, 1, 1, 0], [0.75] * 4, threshold=0.5)
+    assert exact.ece == 0
+    assert exact.ece_interval is not None
+    assert exact.ece_interval.low == 0
+    assert exact.ece_interval.high > 0.2
 
 
 def test_bootstrap_interval_of_a_mean_is_the_textbook_one() -> None:
