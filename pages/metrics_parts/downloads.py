@@ -1,0 +1,105 @@
+"""Downloads of the whole: a report in one HTML file, the figures as JSON, and the format of single figures."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime
+from typing import Any
+
+import streamlit as st
+
+from model.figures import figures
+from pages.metrics_parts import curve_figures, operating, overview, side_by_side, subgroup_figures
+from pages.metrics_parts.common import Context, Picture
+from utils import charts
+from utils.decisions import ASSISTS
+from utils.reports import html_report
+
+PICTURE = "metrics-picture"
+
+
+def picture() -> Picture:
+    """The format chosen below; read on top, before any figure is drawn."""
+    return "png" if st.session_state.get(PICTURE) == "png" else "svg"
+
+
+def show(context: Context) -> None:
+    name = f"metrics-{context.source.slug}"
+    with st.container(horizontal=True, vertical_alignment="bottom", key="downloads"):
+        st.download_button(
+            "Report (HTML)",
+            data=lambda: report(context),
+            file_name=f"{name}.html",
+            mime="text/html",
+            icon=":material/description:",
+            on_click="ignore",
+            help="All figures, curves and tables of this choice in one file that opens anywhere and prints.",
+        )
+        st.download_button(
+            "Figures (JSON)",
+            data=lambda: as_json(context),
+            file_name=f"{name}.json",
+            mime="application/json",
+            icon=":material/download:",
+            on_click="ignore",
+            help="As `python -m model evaluate --json` writes them.",
+        )
+        st.segmented_control(
+            "Single figures download as",
+            options=["svg", "png"],
+            format_func=str.upper,
+            default="svg",
+            required=True,
+            key=PICTURE,
+            persist_state="session",
+            help="Point at a figure and click the camera.",
+        )
+
+
+def as_json(context: Context) -> bytes:
+    """The figures as `python -m model evaluate --json` writes them, from the stored predictions."""
+    own = context.source.own
+    told: dict[str, Any] = context.result.as_json()
+    told |= {
+        "version": context.version.name,
+        "sha256": context.version.card.sha256,
+        "split": context.source.kind if own is None else own.name,
+        "unreadable": [] if own is None else [each.file for each in own.unreadable],
+        "engine": "stored predictions",
+    }
+    return (json.dumps(told, indent=2, ensure_ascii=False) + "\n").encode()
+
+
+def report(context: Context) -> bytes:
+    """The whole as one HTML file. Names of films are left out: they may be patients' names."""
+    films, result = context.measured, context.result
+    drawn = [("Confusion matrix", charts.confusion_figure(result.confusion))]
+    if films.both:
+        drawn.append(("ROC curve", overview.roc_figure(context)[0]))
+    for title, (build, _, needs_both) in curve_figures.FIGURES.items():
+        if films.both or not needs_both:
+            drawn.append((title, build(context)[0]))
+    tables = [("Thresholds", operating.threshold_rows(context))]
+    for column, groups in films.groupings().items():
+        rows = subgroup_figures.subgroup_rows(subgroup_figures.measured(context, groups))
+        tables.append((f"By {column.replace('_', ' ')}", rows))
+    tables += [
+        ("Published on the official test split", side_by_side.published_rows(comparable=True)),
+        ("Published with other protocols, not to be compared", side_by_side.published_rows(comparable=False)),
+    ]
+    return html_report(
+        title=f"Pneumoscope: {context.version.name} on {context.source.title}",
+        facts=[
+            ("Version", f"{context.version.name}, {context.version.card.created:%d %B %Y}"),
+            ("Network (SHA-256)", context.version.card.sha256),
+            ("Films", f"{result.n:,}: {films.normal:,} NORMAL, {films.pneumonia:,} PNEUMONIA"),
+            *([("Patients", f"{result.by_patient.patients:,}")] if result.by_patient else []),
+            ("Threshold", f"{context.threshold:.3f}"),
+            ("Calibrated on", context.version.card.calibration.fitted_on),
+            ("Written", f"{datetime.now(UTC):%d %B %Y %H:%M} UTC"),
+        ],
+        figures=figures(result),
+        charts=drawn,
+        tables=tables,
+        footer=ASSISTS,
+    )
