@@ -13,23 +13,28 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections import Counter, defaultdict
+from collections import Counter, defaultdict, deque
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
 from model.dataset import CLASSES, Dataset, Film, read_dataset
-from model.films import ImageError, read_xray
+from model.films import ImageError, XRay, read_xray
+from model.quality import NARROWEST, SMALLEST_SIDE, WIDEST
+
+T = TypeVar("T")
 
 HASH_DISTANCE = 8
 CORRELATION = 0.98
 _THUMBNAIL = (64, 64)
+_ODD_AREA = 5  # times the median area of the set; the 60 films at hand as published stay within 3
+_AHEAD = 64  # films handed to the threads before the first is asked for: keeps them busy and memory small
 _SHOWN = 10  # of a long list, the text names this many; the JSON names all
 
 
@@ -83,6 +88,16 @@ class Sizes:
 
 
 @dataclass(frozen=True)
+class OddSize:
+    """A film whose size is out of the ordinary, and in what, in one sentence."""
+
+    file: str
+    width: int
+    height: int
+    message: str
+
+
+@dataclass(frozen=True)
 class DataReport:
     """What was found in a data set; :attr:`problems` spoil training or figures, :attr:`remarks` are good to know."""
 
@@ -98,6 +113,12 @@ class DataReport:
     width_auc: float | None
     problems: tuple[str, ...]
     remarks: tuple[str, ...]
+    odd_sizes: tuple[OddSize, ...] = ()
+
+    @property
+    def disagreeing(self) -> tuple[Copies, ...]:
+        """The copies that are filed under both classes."""
+        return tuple(each for each in self.copies if len(each.labels) > 1)
 
     @property
     def fit(self) -> bool:
@@ -125,8 +146,16 @@ class DataReport:
 
 
 @dataclass(frozen=True)
-class _Seen:
-    """What one look at one file leaves behind; the film itself is dropped."""
+class Look:
+    """What one look at one file leaves behind; the film itself is dropped.
+
+    Attributes:
+        sha256: of the file's bytes; empty where it could not be opened.
+        message: why it is no readable film; empty where it is one.
+        size: width and height as stored; (0, 0) where unreadable.
+        perceptual_hash: 64 bits.
+        thumbnail: uint8 (64, 64), box averages; None where unreadable.
+    """
 
     sha256: str
     message: str
@@ -154,14 +183,51 @@ def check_dataset(dataset: Dataset, *, progress: Callable[[int, int], None] | No
     Returns:
         The report. A file that cannot be read is part of it, not an error.
     """
+    seen: list[Look] = []
+    for look, _ in look_at(dataset.films):
+        seen.append(look)
+        if progress:
+            progress(len(seen), len(dataset.films))
+    return report_on(dataset, seen)
+
+
+def look_at(
+    films: Sequence[Film], *, also: Callable[[XRay], T] | None = None, workers: int | None = None
+) -> Iterator[tuple[Look, T | None]]:
+    """Open each film once, several at a time, and yield what was seen, in the order of ``films``.
+
+    Args:
+        films: the films to open.
+        also: called with each readable film while it is in memory, in a thread of its own; its result comes along.
+        workers: threads; None: one a processor.
+
+    Yields:
+        The look, and the result of ``also``: None where the film cannot be read or ``also`` is not given. Closing the
+        iterator ends the work after the films in hand.
+    """
+    with ThreadPoolExecutor(workers or os.cpu_count() or 1) as pool:  # decoding leaves Python's lock
+        waiting: deque[Future[tuple[Look, T | None]]] = deque()
+        try:
+            for film in films:
+                waiting.append(pool.submit(_look, film, also))
+                if len(waiting) >= _AHEAD:
+                    yield waiting.popleft().result()
+            while waiting:
+                yield waiting.popleft().result()
+        finally:
+            for future in waiting:
+                future.cancel()
+
+
+def report_on(dataset: Dataset, seen: Sequence[Look]) -> DataReport:
+    """Compare what was seen of every film and put it into words.
+
+    Args:
+        dataset: the films; a class may be missing.
+        seen: one look a film, in the order of ``dataset.films``.
+    """
     films = dataset.films
     names = [film.path.relative_to(dataset.root).as_posix() for film in films]
-    seen: list[_Seen] = []
-    with ThreadPoolExecutor(os.cpu_count() or 1) as pool:  # decoding leaves Python's lock
-        for look in pool.map(_look, films):
-            seen.append(look)
-            if progress:
-                progress(len(seen), len(films))
     counts = {
         split: {
             class_name: sum(film.split == split and film.class_name == class_name for film in films)
@@ -195,28 +261,29 @@ def check_dataset(dataset: Dataset, *, progress: Callable[[int, int], None] | No
         width_auc=width_auc,
         problems=tuple(_problems(unreadable, copies, shared)),
         remarks=tuple(_remarks(copies, without_number, len(films), width_auc)),
+        odd_sizes=tuple(_odd_sizes(names, seen)),
     )
 
 
-def _look(film: Film) -> _Seen:
+def _look(film: Film, also: Callable[[XRay], T] | None) -> tuple[Look, T | None]:
     import imagehash  # brings SciPy along, which serving films does without
 
     try:
         data = film.path.read_bytes()
     except OSError as error:
         message = f"The file cannot be opened ({error.strerror}): check its permissions or copy it again."
-        return _Seen("", message, (0, 0), 0, None)
+        return Look("", message, (0, 0), 0, None), None
     sha256 = hashlib.sha256(data).hexdigest()
     try:
         xray = read_xray(data)
     except ImageError as error:
-        return _Seen(sha256, str(error), (0, 0), 0, None)
+        return Look(sha256, str(error), (0, 0), 0, None), None
     image = Image.fromarray(xray.pixels)
     bits = np.packbits(imagehash.phash(image).hash.ravel())
     thumbnail = np.asarray(image.resize(_THUMBNAIL, Image.Resampling.BOX))
-    return _Seen(
-        sha256, "", (xray.source.width, xray.source.height), int.from_bytes(bits.tobytes(), "big"), thumbnail
-    )
+    size = (xray.source.width, xray.source.height)
+    look = Look(sha256, "", size, int.from_bytes(bits.tobytes(), "big"), thumbnail)
+    return look, None if also is None else also(xray)
 
 
 # --- copies -----------------------------------------------------------------------------------------
@@ -235,7 +302,7 @@ def _copies(
     )
 
 
-def _identical(films: Sequence[Film], names: Sequence[str], seen: Sequence[_Seen]) -> Iterator[Copies]:
+def _identical(films: Sequence[Film], names: Sequence[str], seen: Sequence[Look]) -> Iterator[Copies]:
     groups: dict[str, list[int]] = defaultdict(list)
     for index, look in enumerate(seen):
         if look.sha256:
@@ -245,7 +312,7 @@ def _identical(films: Sequence[Film], names: Sequence[str], seen: Sequence[_Seen
             yield _copies("identical", members, films, names, 1.0)
 
 
-def _near_identical(films: Sequence[Film], names: Sequence[str], seen: Sequence[_Seen]) -> Iterator[Copies]:
+def _near_identical(films: Sequence[Film], names: Sequence[str], seen: Sequence[Look]) -> Iterator[Copies]:
     """Pairs of nearly equal pictures; of files with equal bytes only the first takes part."""
     first: dict[str, int] = {}
     for index, look in enumerate(seen):
@@ -301,7 +368,33 @@ def _sizes(sizes: Sequence[tuple[int, int]]) -> Sizes | None:
     return Sizes(by_area[0], by_area[-1], len(counted), commonest, count / len(sizes))
 
 
-def _width_auc(films: Sequence[Film], seen: Sequence[_Seen]) -> float | None:
+def _odd_sizes(names: Sequence[str], seen: Sequence[Look]) -> Iterator[OddSize]:
+    """Films smaller than the network's input, of a shape that no chest film has, or far larger or smaller than most."""
+    areas = [look.size[0] * look.size[1] for look in seen if not look.message]
+    if not areas:
+        return
+    usual = float(np.median(areas))
+    for name, look in zip(names, seen, strict=True):
+        if look.message:
+            continue
+        width, height = look.size
+        reasons = []
+        if min(width, height) < SMALLEST_SIDE:
+            reasons.append(f"a side is shorter than {SMALLEST_SIDE} pixels")
+        if width < NARROWEST * height:
+            reasons.append("it is unusually narrow")
+        if width > WIDEST * height:
+            reasons.append("it is unusually wide")
+        if width * height > _ODD_AREA * usual:
+            reasons.append(f"it has more than {_ODD_AREA} times the usual number of pixels")
+        if width * height * _ODD_AREA < usual:
+            reasons.append(f"it has less than a {_ODD_AREA}th of the usual number of pixels")
+        if reasons:
+            sentence = ", and ".join(reasons)
+            yield OddSize(name, width, height, f"{sentence[0].upper()}{sentence[1:]}.")
+
+
+def _width_auc(films: Sequence[Film], seen: Sequence[Look]) -> float | None:
     """How well width alone tells the classes apart: area under the ROC, at least 0.5; None where all widths are equal.
 
     The area is the share of (normal, pneumonia) pairs that the width puts in one order, ties counting half.

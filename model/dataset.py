@@ -92,10 +92,12 @@ def patient_key(name: str) -> tuple[str, int] | None:
     return None
 
 
-def read_dataset(folder: Path) -> Dataset:
+def read_dataset(folder: Path, *, both_classes: bool = True) -> Dataset:
     """List the films of ``folder``: ``train/NORMAL``, ``train/PNEUMONIA``, ``test/…``, ``val/…`` or two class folders.
 
-    No image is opened here. Raises `DatasetError` for a missing folder, a wrong layout or an empty class.
+    No image is opened here. Raises `DatasetError` for a missing folder, a wrong layout or an empty class. With
+    ``both_classes=False`` a class may be missing or empty, for looking at a set rather than training with it; one film
+    at least there must be.
     """
     folder = Path(folder)
     if not folder.is_dir():
@@ -112,13 +114,17 @@ def read_dataset(folder: Path) -> Dataset:
         for label, class_name in enumerate(CLASSES):
             class_folder = root / class_name
             if not class_folder.is_dir():
+                if not both_classes:
+                    continue
                 raise DatasetError(f"{root} has no folder {class_name}: both classes are needed.")
             found = [_film(path, split, label) for path in _image_files(class_folder)]
-            if not found:
+            if not found and both_classes:
                 raise DatasetError(
                     f"{class_folder} holds no image ({', '.join(EXTENSIONS)}): both classes are needed."
                 )
             films.extend(found)
+    if not films:
+        raise DatasetError(f"{folder} holds no image ({', '.join(EXTENSIONS)}) in its class folders.")
     return Dataset(root=folder, films=tuple(films))
 
 
