@@ -248,19 +248,27 @@ def choose_threshold(
     The rates it promises are those of these very films, and a little flattered: other films will give others.
 
     :raises ValueError: in one sentence, as :func:`model.evaluation.checked`; where a class has no film, what the rule
-        needs is missing or out of range, or no threshold in ``[0, 1]`` does what is asked.
+        needs is missing or out of range, or no threshold in ``[0, 1]`` does what is asked (a specificity above the
+        share of normal films below a probability of 1; Youden where the probabilities tell nothing).
     """
     truth, scores = checked(labels, probabilities)
     positive = truth == 1
     if positive.all() or not positive.any():
         raise ValueError("Choosing a threshold needs films of both classes.")
     distinct, sensitivity, specificity = _rates(positive, scores, np.ones(truth.size))
+    if distinct[-1] == 1:  # no threshold lies above a film at 1
+        sensitivity, specificity = sensitivity[:-1], specificity[:-1]
 
     if rule in ("sensitivity", "specificity"):
         if target is None or not 0 < target <= 1:
             raise ValueError(f"The {rule} to reach must be above 0 and at most 1.")
         kept, gained = (sensitivity, specificity) if rule == "sensitivity" else (specificity, sensitivity)
         other = "specificity" if rule == "sensitivity" else "sensitivity"
+        if kept.max() < target - NEAR:
+            raise ValueError(
+                f"No threshold reaches a {rule} of {_percent(target)}: {_percent(1 - float(kept.max()))} of the "
+                "normal films have a probability of 1."
+            )
         good = _best(kept, target, gained)
         name = f"{rule} {_percent(target)}"
         words = f"{rule} of at least {_percent(target)} on these films, with the best {other} that leaves"
@@ -288,13 +296,8 @@ def choose_threshold(
     else:
         raise ValueError(f"There is no rule {rule!r}; it is sensitivity, specificity, youden or cost.")
 
-    threshold = _middle(distinct, good)
-    # Films at a probability of exactly 1 are flagged at every threshold there is.
-    if not good[np.searchsorted(distinct, threshold, side="left")]:
-        raise ValueError(
-            f"No threshold gives {name}: a film with a probability of 1 is called pneumonia at every threshold."
-        )
-    return OperatingPoint(name=name, threshold=threshold, rule=words)
+    good = np.pad(good, (0, distinct.size + 1 - good.size))
+    return OperatingPoint(name=name, threshold=_middle(distinct, good), rule=words)
 
 
 def _percent(share: float) -> str:

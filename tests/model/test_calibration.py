@@ -14,6 +14,8 @@ from sklearn.linear_model import LogisticRegression
 from model.calibration import (
     Calibration,
     OperatingPoint,
+    Rule,
+    choose_threshold,
     fit_platt,
     identity,
     logit,
@@ -281,3 +283,116 @@ def test_the_smoothed_balance_is_less_noisy_and_no_worse() -> None:
 def test_operating_points_need_both_classes() -> None:
     with pytest.raises(ValueError, match="both classes"):
         operating_points([1, 1], [0.2, 0.4])
+
+
+# ---------------------------------------------------------------- a threshold by rule
+
+
+@pytest.mark.parametrize(
+    ("rule", "amount", "name", "expected"),
+    [
+        # normal 0.1 0.2 0.3 0.6, pneumonia 0.4 0.5 0.7 0.8 0.9
+        ("sensitivity", {"target": 1.0}, "sensitivity 100 %", (5, 1)),
+        ("sensitivity", {"target": 0.6}, "sensitivity 60 %", (3, 0)),
+        ("sensitivity", {"target": 0.61}, "sensitivity 61 %", (5, 1)),  # 4 / 5 gains nothing over 5 / 5
+        ("specificity", {"target": 1.0}, "specificity 100 %", (3, 0)),
+        ("specificity", {"target": 0.75}, "specificity 75 %", (5, 1)),
+        ("specificity", {"target": 0.5}, "specificity 50 %", (5, 1)),
+        ("youden", {}, "Youden", (5, 1)),
+        # cost 1 a false alarm: (5, 1) costs 1; (3, 0) costs 2 ratios
+        ("cost", {"cost_ratio": 0.6}, "cost ratio 0.6", (5, 1)),
+        ("cost", {"cost_ratio": 0.4}, "cost ratio 0.4", (3, 0)),
+        # at a prevalence of 0.1: (5, 1) costs 0.9 x 1/4, (3, 0) costs 0.1 x 2/5 a ratio
+        ("cost", {"cost_ratio": 5, "prevalence": 0.1}, "cost ratio 5", (3, 0)),
+        ("cost", {"cost_ratio": 6, "prevalence": 0.1}, "cost ratio 6", (5, 1)),
+    ],
+)
+def test_a_threshold_by_rule_by_hand(
+    rule: Rule, amount: dict[str, float], name: str, expected: tuple[int, int]
+) -> None:
+    labels, scores = [0, 0, 0, 0, 1, 1, 1, 1, 1], [0.1, 0.2, 0.3, 0.6, 0.4, 0.5, 0.7, 0.8, 0.9]
+    point = choose_threshold(labels, scores, rule=rule, **amount)
+    assert point.name == name
+    rates = operating_rates(labels, scores, point.threshold)
+    assert (rates.sensitivity.count, 4 - rates.specificity.count) == expected
+    assert "these films" in point.rule
+
+
+scored_films = st.integers(2, 30).flatmap(
+    lambda n: st.tuples(
+        st.lists(st.integers(0, 1), min_size=n, max_size=n),
+        st.one_of(
+            st.lists(st.floats(0, 1), min_size=n, max_size=n),
+            st.lists(st.sampled_from([0.0, 0.3, 0.5, 1.0]), min_size=n, max_size=n),
+        ),
+    ).filter(lambda case: len(set(case[0])) == 2)
+)
+
+
+@settings(deadline=None)
+@given(scored_films, st.floats(0.01, 1), st.floats(0.01, 100), st.floats(0.01, 0.99))
+def test_no_other_threshold_does_better(
+    case: tuple[list[int], list[float]], target: float, ratio: float, prevalence: float
+) -> None:
+    labels, scores = case
+    candidates = {0.0, 1.0, *scores, *(min(math.nextafter(score, 2), 1.0) for score in scores)}
+
+    def rates(threshold: float) -> tuple[float, float]:
+        found = operating_rates(labels, scores, threshold)
+        assert found.sensitivity.value is not None
+        assert found.specificity.value is not None
+        return found.sensitivity.value, found.specificity.value
+
+    every = [rates(threshold) for threshold in candidates]
+    sensitivity, specificity = rates(
+        choose_threshold(labels, scores, rule="sensitivity", target=target).threshold
+    )
+    assert sensitivity >= target - 1e-9
+    assert specificity == max(high for reached, high in every if reached >= target - 1e-12)
+
+    reachable = [reached for reached in every if reached[1] >= target - 1e-12]
+    if reachable:
+        point = choose_threshold(labels, scores, rule="specificity", target=target)
+        sensitivity, specificity = rates(point.threshold)
+        assert specificity >= target - 1e-9
+        assert sensitivity == max(high for high, _ in reachable)
+    else:
+        with pytest.raises(ValueError, match="probability of 1"):
+            choose_threshold(labels, scores, rule="specificity", target=target)
+
+    best = max(map(sum, every))
+    if best > 1 + 1e-9:
+        assert sum(rates(choose_threshold(labels, scores, rule="youden").threshold)) == pytest.approx(best)
+
+    def cost(pair: tuple[float, float]) -> float:
+        return ratio * prevalence * (1 - pair[0]) + (1 - prevalence) * (1 - pair[1])
+
+    point = choose_threshold(labels, scores, rule="cost", cost_ratio=ratio, prevalence=prevalence)
+    assert cost(rates(point.threshold)) == pytest.approx(min(map(cost, every)), abs=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("rule", "amount", "message"),
+    [
+        ("sensitivity", {}, "above 0 and at most 1"),
+        ("sensitivity", {"target": 95.0}, "above 0 and at most 1"),
+        ("specificity", {"target": math.nan}, "above 0 and at most 1"),
+        ("cost", {}, "above 0"),
+        ("cost", {"cost_ratio": 0.0}, "above 0"),
+        ("cost", {"cost_ratio": math.inf}, "above 0"),
+        ("cost", {"cost_ratio": 2.0, "prevalence": 1.0}, "prevalence"),
+        ("luck", {}, "no rule 'luck'"),
+    ],
+)
+def test_a_rule_that_cannot_be_followed_says_so(rule: Rule, amount: dict[str, float], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        choose_threshold([0, 1], [0.2, 0.9], rule=rule, **amount)
+
+
+def test_films_that_allow_no_choice_say_so() -> None:
+    with pytest.raises(ValueError, match="both classes"):
+        choose_threshold([1, 1], [0.2, 0.9], rule="youden")
+    with pytest.raises(ValueError, match="do not tell the classes apart"):
+        choose_threshold([0, 1], [0.5, 0.5], rule="youden")
+    with pytest.raises(ValueError, match=r"50 % of the normal films have a probability of 1"):
+        choose_threshold([0, 0, 1], [0.5, 1.0, 1.0], rule="specificity", target=0.9)
