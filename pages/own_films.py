@@ -45,7 +45,7 @@ RULES: dict[Rule | Literal["slider"], str] = {
     "youden": "Highest sensitivity + specificity (Youden)",
     "slider": "The threshold in the sidebar",
 }
-SHARES = ("As in these films", "Half and half", "Another share")
+SHARES = ("As here", "Half and half", "Other")
 
 
 @dataclass(frozen=True)
@@ -301,7 +301,7 @@ def results(kept: tuple[EvaluatedSet, ...], version: Version, home: Path) -> Non
             for each in kept
         ],
         hide_index=True,
-        height=min(2 + 36 * (1 + len(kept)), 220),
+        height="content" if len(kept) <= 5 else 220,
         alt="The sets scored so far, newest first",
     )
     names = [each.name for each in kept]
@@ -441,7 +441,9 @@ def for_this_site(chosen: EvaluatedSet, site: ScoredFilms, version: Version, hom
         if st.toggle("Recalibrate the probabilities on these films", key="own-recalibrate"):
             share = which_share(site)
             fitted = fitted_to(*stamp, share, chosen)
-            show_errors(fitted)
+            show_errors(
+                fitted, flattered=in_force is not None and in_force.fitted_on == fitted.calibration.fitted_on
+            )
             calibration = fitted.calibration
         elif in_force is not None:
             st.caption(f"The calibration in force stays: {look.plain(in_force.fitted_on)}.")
@@ -524,7 +526,7 @@ def chosen_on(
     )
 
 
-def show_errors(fitted: Recalibration) -> None:
+def show_errors(fitted: Recalibration, *, flattered: bool) -> None:
     st.table(
         [
             {
@@ -541,9 +543,14 @@ def show_errors(fitted: Recalibration) -> None:
         hide_index=True,
         border="horizontal",
     )
-    better = fitted.after.brier < fitted.before.brier
+    if flattered:
+        verdict = "The calibration in use was fitted to these very films, so its own errors flatter it."
+    elif fitted.after.brier < fitted.before.brier:
+        verdict = "Recalibrating helps here."
+    else:
+        verdict = "Recalibrating does not help here."
     st.caption(
-        f"{'Recalibrating helps' if better else 'Recalibrating does not help'} here. Judged on films that were not "
+        f"{verdict} Recalibrated: judged on films that were not "
         "fitted to: five parts in turn, all films of a patient in one part, at "
         f"{fitted.prevalence * 100:.0f} % pneumonia. Lower is better. The order of films, and so the AUC, stays."
     )
@@ -587,7 +594,9 @@ def agreed(version: Version, home: Path) -> None:
             f"None is set: sessions start at the version's own threshold, {session.start_threshold(version):.3f}."
         )
     else:
-        words = f"{look.plain(policy.in_words)}. {look.plain(policy.reason)}"
+        words = (
+            f"{look.plain(policy.in_words)}. Reason: {look.plain(policy.reason.rstrip('.')) or 'none given'}."
+        )
         if policy.calibration is not None:
             words += f" Probabilities are recalibrated on {look.plain(policy.calibration.fitted_on)}."
         st.markdown(words)

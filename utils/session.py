@@ -314,13 +314,16 @@ def _threshold_controls(version: Version | None) -> float:
         on_change=_take_point,
         args=({point.name: point.threshold for point in points},),
     )
-    if current is not None:
+    policy = department.policy_of(version)
+    if current is not None and current.name == department.POINT:
+        st.caption("The department's own threshold.")
+    elif current is not None:
         st.caption(f"**{current.name}**: {current.rule}")
     else:
         st.caption("Set by hand, between the operating points.")
-    policy = department.policy_of(version)
     if policy is not None:
-        st.caption(f":material/flag: {look.plain(policy.in_words)}.")
+        reason = f" Reason: {look.plain(policy.reason.rstrip('.'))}." if policy.reason else ""
+        st.caption(f":material/flag: {look.plain(policy.in_words)}.{reason}")
         if policy.calibration is not None:
             st.caption(
                 f"Probabilities are calibrated for this site: {look.plain(policy.calibration.fitted_on)}."
