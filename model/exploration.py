@@ -45,7 +45,7 @@ EIGEN_FILMS = 2_000
 """Eigen-images are made from at most so many films of a class, drawn at random."""
 VARIANCE = 0.70
 COMPONENTS = 64
-_BATCH = 256
+_BATCH = 500
 _PREVIEW_SIDE = 112  # half the network's input, whose first layer takes 2 x 2 means
 _PREVIEW_SECONDS = 180
 
@@ -525,6 +525,7 @@ def eigen_images(
     which with the batches bounds memory at about 20 MB. ValueError for fewer than two films, or films all equal.
     """
     from sklearn.decomposition import IncrementalPCA  # half a second to import, and only needed here
+    from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]  # comes with scikit-learn
 
     if len(pictures) < 2:
         raise ValueError("Eigen-images need at least two films of the class.")
@@ -534,8 +535,10 @@ def eigen_images(
     # Equal parts: none may hold fewer films than there are components.
     parts = np.array_split(rows, max(1, len(rows) // _BATCH))
     analysis = IncrementalPCA(n_components=min(components, len(parts[-1]) - (len(parts) == 1), rows.shape[1]))
-    for part in parts:
-        analysis.partial_fit(part.astype(np.float32))
+    # On one processor it takes two seconds; on all of them it would hold up the films that are being diagnosed.
+    with threadpool_limits(limits=1):
+        for part in parts:
+            analysis.partial_fit(part.astype(np.float32))
     shares = np.asarray(analysis.explained_variance_ratio_, dtype=np.float64)
     images = np.asarray(analysis.components_, dtype=np.float64)
     # A component's sign means nothing: brighter on the whole, so that two runs look the same.
