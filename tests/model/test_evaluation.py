@@ -73,8 +73,8 @@ def test_figures_of_four_counts_by_hand(
     lr_negative: float | None,
     f1: float | None,
 ) -> None:
-    found = (counts.accuracy.value, counts.balanced_accuracy, counts.mcc)
-    found += (counts.lr_positive, counts.lr_negative, counts.f1_pneumonia)
+    found = [counts.accuracy.value, counts.balanced_accuracy, counts.mcc]
+    found += [counts.lr_positive, counts.lr_negative, counts.f1_pneumonia]
     for ours, expected in zip(found, (accuracy, balanced, mcc, lr_positive, lr_negative, f1), strict=True):
         assert ours == (None if expected is None else pytest.approx(expected, abs=1e-15))
 
