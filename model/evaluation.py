@@ -489,31 +489,6 @@ def calibration_bins(probabilities: FloatArray, bins: int = CALIBRATION_BINS) ->
     return np.searchsorted(inner_edges, probabilities, side="right").astype(np.int64)
 
 
-def bootstrap_interval(
-    figure: Callable[[IntArray, FloatArray], float | None],
-    labels: ArrayLike,
-    probabilities: ArrayLike,
-    *,
-    resamples: int = 1000,
-    seed: int = 0,
-) -> Interval | None:
-    """95 % percentile interval of a figure that has no formula for one (Efron & Tibshirani 1993, chapter 13).
-
-    Films are drawn with replacement; draws for which the figure is None (one class only) are left out. None
-    where that is all of them. The same seed gives the same interval. Too slow to follow a slider.
-
-    :param figure: takes labels int ``(n,)`` and probabilities float64 ``(n,)``.
-    """
-    truth, scores = checked(labels, probabilities)
-    random = np.random.default_rng(seed)
-    drawn = (random.integers(0, truth.size, truth.size) for _ in range(resamples))
-    values = [value for chosen in drawn if (value := figure(truth[chosen], scores[chosen])) is not None]
-    if not values:
-        return None
-    low, high = np.quantile(values, [0.025, 0.975])
-    return Interval(float(low), float(high))
-
-
 def evaluate(
     labels: ArrayLike,
     probabilities: ArrayLike,

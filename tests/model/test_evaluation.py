@@ -649,17 +649,3 @@ def test_calibration_interval_reaches_nothing_where_the_probabilities_are_right(
     assert exact.ece_interval is not None
     assert exact.ece_interval.low == 0
     assert exact.ece_interval.high > 0.2
-
-
-def test_bootstrap_interval_of_a_mean_is_the_textbook_one() -> None:
-    from model.evaluation import bootstrap_interval
-
-    labels = np.arange(400) % 2
-    scores = np.random.default_rng(1).uniform(0.2, 0.6, 400)
-    found = bootstrap_interval(lambda _, drawn: float(drawn.mean()), labels, scores)
-    assert found is not None
-    error = 1.96 * scores.std() / 20
-    assert found.low == pytest.approx(scores.mean() - error, abs=error / 5)
-    assert found.high == pytest.approx(scores.mean() + error, abs=error / 5)
-    assert found == bootstrap_interval(lambda _, drawn: float(drawn.mean()), labels, scores)
-    assert bootstrap_interval(lambda *_: None, labels, scores) is None
