@@ -47,6 +47,9 @@ STYLE = """<style>
 .pneu-quiet { opacity: .75; font-size: .9rem; }
 .pneu-panel { min-height: 29rem; }
 .data-tile { width: 112px; height: 112px; background: #000; border-radius: .375rem; font-size: .8rem; }
+.stTable td:first-child { min-width: 8rem; }
+.st-key-thresholds td { white-space: nowrap; min-width: 0 !important; }
+.stMetric [data-testid="stMetricLabel"] p { white-space: normal; }
 @media (max-width: 640px) {
   .stMainBlockContainer { padding: 4rem 1rem 2rem; }
   .stVerticalBlock.st-key-viewer { height: 19rem !important; }

@@ -32,7 +32,8 @@ def show(context: Context) -> None:
         adopt(context)
     st.markdown("#### Thresholds compared")
     st.caption(f"Measured on: {context.source.title}. The first row is the threshold in use.")
-    st.table(threshold_rows(context), hide_index=True, border="horizontal")
+    with st.container(key="thresholds"):
+        st.table(threshold_rows(context), hide_index=True, border="horizontal")
     common.csv_button(
         lambda: sweep_rows(context.measured.threshold_table), name=f"thresholds-{context.source.slug}"
     )
@@ -61,6 +62,7 @@ def find(context: Context) -> None:
         default="sensitivity",
         required=True,
         key="metrics-rule",
+        wrap=True,
         persist_state="session",
     )
     target = cost_ratio = prevalence = None

@@ -77,6 +77,7 @@ def chosen(
             default="current",
             required=True,
             key="metrics-versions-at",
+            wrap=True,
             persist_state="session",
         )
     sides: list[Side] = []
