@@ -49,11 +49,12 @@ DASHES = ("solid", "dash", "dot", "dashdot", "longdash", "longdashdot")
 HEIGHT = 430
 HISTORY_HEIGHT = 320
 PREVALENCES: NDArray[np.float64] = np.concatenate([[0.001, 0.003, 0.005], np.arange(1, 100) / 100, [0.995]])
-LONGEST_NAME = 26
+LONGEST_NAME = 20
+"""Characters of a name in a legend: a longer line would squeeze the plot on a phone."""
 
 HistoryFigure = Literal["loss", "accuracy", "precision", "recall", "auc", "f1"]
 HISTORY_NAMES: Mapping[str, str] = {
-    "loss": "Loss (log loss and what training adds)",
+    "loss": "Loss",
     "accuracy": "Accuracy",
     "precision": "Precision",
     "recall": "Sensitivity (recall)",
@@ -228,7 +229,7 @@ def comparison_roc_figure(curves: Mapping[str, Roc]) -> go.Figure:
                 "dash": DASHES[index % len(DASHES)],
                 "width": 2.5,
             },
-            name=f"{_shown(name)} {roc.auc:.3f}",
+            name=f"{_shown(name, 18)} AUC {roc.auc:.3f}",
             text=[
                 f"<b>{escape(name)}</b>, AUC {interval_in_words(roc.auc, roc.auc_interval)}<br>"
                 + _curve_hover(roc, point)
@@ -236,11 +237,7 @@ def comparison_roc_figure(curves: Mapping[str, Roc]) -> go.Figure:
             ],
             hovertemplate=_HOVER,
         )
-    figure.update_layout(
-        legend=_legend_inside("right") | {"title": {"text": "AUC", "font": {"size": 12}}},
-        hovermode="closest",
-        **_layout(),
-    )
+    figure.update_layout(legend=_legend_inside("right"), hovermode="closest", **_layout())
     figure.update_xaxes(title_text="Normal films flagged (1 − specificity)", **_share_axis())
     figure.update_yaxes(title_text="Pneumonias flagged (sensitivity)", **_share_axis())
     return figure
@@ -269,7 +266,7 @@ def precision_recall_figure(curve: PrecisionRecall, *, current: Evaluation | Non
         mode="lines",
         # Between two points the precision is that of the later one: up or down first, then along.
         line={"color": CURVE, "width": 2.5, "shape": "vh"},
-        name=f"average precision {interval_in_words(curve.average_precision, interval)}",
+        name=f"AP {interval_in_words(curve.average_precision, interval)}",
         text=[
             f"{_at(threshold)}<br>sensitivity (recall) {percent(float(recall))}"
             f"<br>precision {percent(float(precision))}"
@@ -315,14 +312,14 @@ def reliability_figure(after: Reliability, before: Reliability | None = None) ->
         mode="lines",
         line={"color": NEUTRAL, "dash": "dot", "width": 1.5},
         hoverinfo="skip",
-        name="as promised",
+        name="perfect",
     )
     if before is not None:
         _add_reliability(
-            figure, before, "before calibration", color=NEUTRAL, symbol="square-open", dash="dash"
+            figure, before, "before calibration", color=NEUTRAL, symbol="square-open", dash="dash", bars=False
         )
     name = "probability" if before is None else "after calibration"
-    _add_reliability(figure, after, name, color=CURVE, symbol="circle", dash="solid")
+    _add_reliability(figure, after, name, color=CURVE, symbol="circle", dash="solid", bars=True)
     centres = (after.edges[:-1] + after.edges[1:]) / 2
     figure.add_bar(
         x=centres,
@@ -377,9 +374,9 @@ def distribution_figure(distribution: Distribution, *, threshold: float) -> go.F
             y=np.sqrt(counts) * (1 if label else -1),
             width=width * 0.9,
             marker={
-                "color": CLASS_COLOURS[label],
-                "line": {"width": 0},
-                "pattern": {"shape": "/" if label else "", "solidity": 0.2, "size": 6},
+                # Lighter than its edge, so that the line of the threshold is seen before it.
+                "color": _transparent(CLASS_COLOURS[label], 0.55),
+                "line": {"width": 1, "color": CLASS_COLOURS[label]},
             },
             name=f"{LABELS[label]} {'↑' if label else '↓'}",
             hovertext=[
@@ -571,6 +568,7 @@ def subgroup_figure(groups: Sequence[Subgroup]) -> go.Figure:
     figure.update_xaxes(
         title_text="Share called rightly, with 95 % interval",
         range=[start - 0.02 * (1 - start), 1 + 0.02 * (1 - start)],
+        tickvals=np.linspace(start, 1, 5 if start != 0.5 else 6),
         tickformat=".0%",
         zeroline=False,
         fixedrange=True,
@@ -579,7 +577,7 @@ def subgroup_figure(groups: Sequence[Subgroup]) -> go.Figure:
         range=[len(groups) - 0.5, -0.5],
         tickvals=rows,
         ticktext=[
-            f"{_shown(group.name, 16)}<br>{_short(group.normal + group.pneumonia)} films" for group in groups
+            f"{_shown(group.name, 14)}<br>{_short(group.normal + group.pneumonia)} films" for group in groups
         ],
         showgrid=False,
         zeroline=False,
@@ -617,25 +615,18 @@ def history_figure(frame: pandas.DataFrame, figure: HistoryFigure) -> go.Figure:
             marker={"symbol": symbol, "size": 7, "line": {"width": 2, "color": colour}},
             name=name,
             text=[
-                f"epoch {epoch:.0f}, {name}<br>{HISTORY_NAMES[figure].split(' (')[0]} {value:.4f}"
+                f"epoch {epoch:.0f}, {name}<br>{HISTORY_NAMES[figure]} {value:.4f}"
                 for epoch, value in zip(epochs, values, strict=True)
             ],
             hovertemplate=_HOVER,
         )
-    if "side" in frame:
+    known = [value for trace in drawn.data for value in trace.y if np.isfinite(value)]
+    if "side" in frame and known:
+        span = (min(known), max(known))
         sides = np.asarray(frame["side"], dtype=np.float64)
         for index in np.flatnonzero(np.diff(sides) != 0) + 1:
-            drawn.add_vline(x=float(epochs[index - 1] + epochs[index]) / 2, line=_MARK)
-            drawn.add_annotation(
-                x=float(epochs[index - 1] + epochs[index]) / 2,
-                y=0,
-                yref="paper",
-                yanchor="bottom",
-                xanchor="left",
-                showarrow=False,
-                text=f" {sides[index]:.0f} px",
-                font={"size": 11, "color": NEUTRAL},
-            )
+            between = float(epochs[index - 1] + epochs[index]) / 2
+            _add_line_up(drawn, between, span, f"images of {sides[index]:.0f} px", colour=NEUTRAL, dash="dot")
     drawn.update_layout(legend=_legend_above(), hovermode="closest", **_layout(height=HISTORY_HEIGHT))
     drawn.update_xaxes(title_text="Epoch", tickformat="d", nticks=12, zeroline=False)
     drawn.update_yaxes(title_text=HISTORY_NAMES[figure], nticks=7, zeroline=False)
@@ -659,7 +650,7 @@ _MARK = {"color": NEUTRAL, "dash": "dot", "width": 1.5}
 def _layout(*, height: int = HEIGHT) -> dict[str, Any]:
     return {
         "height": height,
-        "margin": {"l": 8, "r": 8, "t": 12, "b": 8},
+        "margin": {"l": 8, "r": 18, "t": 12, "b": 8},
         "paper_bgcolor": "rgba(0, 0, 0, 0)",
         "plot_bgcolor": "rgba(0, 0, 0, 0)",
     }
@@ -687,6 +678,7 @@ def _legend_above() -> dict[str, Any]:
         "yanchor": "bottom",
         "bgcolor": "rgba(0, 0, 0, 0)",
         "font": {"size": 12},
+        "traceorder": "normal",
     }
 
 
@@ -723,9 +715,9 @@ def _at(threshold: float) -> str:
     return f"threshold {threshold:.3f}" if threshold <= 1 else "nothing flagged"
 
 
-def _transparent(colour: str) -> str:
+def _transparent(colour: str, opacity: float = 0.22) -> str:
     red, green, blue = (int(colour[start : start + 2], 16) for start in (1, 3, 5))
-    return f"rgba({red}, {green}, {blue}, 0.22)"
+    return f"rgba({red}, {green}, {blue}, {opacity})"
 
 
 def _add_chance(figure: go.Figure) -> None:
@@ -771,8 +763,16 @@ def _add_line_up(
 
 
 def _add_reliability(
-    figure: go.Figure, reliability: Reliability, name: str, *, color: str, symbol: str, dash: str
+    figure: go.Figure,
+    reliability: Reliability,
+    name: str,
+    *,
+    color: str,
+    symbol: str,
+    dash: str,
+    bars: bool,
 ) -> None:
+    """`bars`: draw the intervals; the hover text has them anyway."""
     filled = reliability.counts > 0
     mean, share = reliability.mean_probability[filled], reliability.share[filled]
     low, high = reliability.low[filled], reliability.high[filled]
@@ -786,6 +786,7 @@ def _add_reliability(
             "arrayminus": share - low,
             "thickness": 1.5,
             "width": 4,
+            "visible": bars,
         },
         mode="lines+markers",
         line={"color": color, "width": 1.5, "dash": dash},

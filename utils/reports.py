@@ -39,11 +39,12 @@ dd { margin: 0; }
 .wide { overflow-x: auto; }
 table { border-collapse: collapse; font-variant-numeric: tabular-nums; }
 .figures { width: 100%; }
+.figures th { overflow-wrap: normal; }
 th, td { padding: .3rem .9rem .3rem 0; border-bottom: 1px solid var(--line); text-align: left; vertical-align: top; }
 th { font-weight: 600; }
-thead th { color: var(--quiet); font-weight: 400; font-size: .9rem; }
-.wide td, .wide th { overflow-wrap: normal; min-width: 4rem; }
-.wide td.long { min-width: 14rem; }
+thead th { color: var(--quiet); font-weight: 400; font-size: .9em; }
+.wide td, .wide th { overflow-wrap: normal; white-space: nowrap; }
+.wide td.long { min-width: 14rem; white-space: normal; }
 .number { white-space: nowrap; }
 .figures small { display: block; color: var(--quiet); }
 .charts { display: grid; grid-template-columns: repeat(auto-fill, minmax(min(100%, 26rem), 1fr)); gap: 0 2.5rem; }
@@ -61,6 +62,7 @@ footer { margin-top: 2.5rem; border-top: 1px solid var(--line); padding-top: .75
   dd { margin-bottom: .5rem; }
   .figures thead { display: none; }
   .figures tr, .figures th, .figures td { display: block; border: 0; padding: 0; }
+  .figures th, .figures td:nth-child(2) { display: inline-block; margin-right: .5rem; }
   .figures tr { border-bottom: 1px solid var(--line); padding: .4rem 0; }
   .figures td[data-name]:not(:empty)::before { content: attr(data-name) " "; color: var(--quiet); }
 }
@@ -71,11 +73,16 @@ footer { margin-top: 2.5rem; border-top: 1px solid var(--line); padding-top: .75
   .charts { display: block; }
   .wide { overflow: visible; }
   .wide table { font-size: 8pt; }
+  .wide td, .wide th { padding-right: .5rem; white-space: normal; }
   .wide td.long { min-width: 0; }
   .modebar-container { display: none; }
 }
 @page { margin: 14mm; }
 """
+
+# In place of Plotly's standard template, which has a ground and a grid of its own; the style above colours both.
+_AXIS = {"automargin": True, "title": {"standoff": 12}}
+_TEMPLATE = {"layout": {"font": {"family": "system-ui, sans-serif"}, "xaxis": _AXIS, "yaxis": _AXIS}}
 
 # Touch screens scroll with the finger that would otherwise draw a zoom box.
 _SCRIPT = """
@@ -172,8 +179,7 @@ def table_csv(rows: Sequence[Row]) -> bytes:
 
 def _drawn(chart: go.Figure) -> object:
     drawn = json.loads(chart.to_json())
-    # Plotly's standard template has a ground and a grid of its own; here the page's style colours both.
-    return {"data": drawn["data"], "layout": {**drawn["layout"], "template": {}}}
+    return {"data": drawn["data"], "layout": {**drawn["layout"], "template": _TEMPLATE}}
 
 
 def _digest(script: str) -> str:
@@ -262,5 +268,5 @@ def _table(rows: Sequence[Row]) -> str:
 
 
 def _data_cell(text: str) -> str:
-    long = ' class="long"' if len(text) > 40 else ""
+    long = ' class="long"' if len(text) > 24 else ""
     return f"<td{long}>{escape(text)}</td>"
