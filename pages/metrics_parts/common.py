@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -14,7 +14,7 @@ import streamlit as st
 
 from model import curves
 from model.calibration import Calibration, logit, sigmoid
-from model.evaluation import Evaluation, Interval, OperatingRates, Roc, roc, scored
+from model.evaluation import Confusion, Evaluation, Interval, OperatingRates, Roc, ScoredFilms, roc, scored
 from model.registry import PREDICTION_COLUMNS, PREDICTIONS_FOLDER, Version, as_predictions
 from utils import charts
 from utils.department import current_policy
@@ -105,6 +105,7 @@ class Measured:
         self.normal = int((films.labels == 0).sum())
         self.pneumonia = int(films.labels.sum())
         self._calibration = calibration
+        self._groups: dict[str, tuple[tuple[curves.Subgroup, ScoredFilms], ...]] = {}
 
     @property
     def both(self) -> bool:
@@ -116,6 +117,7 @@ class Measured:
         """Share of pneumonia among the films."""
         return self.pneumonia / (self.normal + self.pneumonia)
 
+    @cached_property
     def groupings(self) -> dict[str, tuple[str, ...]]:
         """Columns by which the films can be grouped: the subgroup, and every further column of few values."""
         found = {}
@@ -126,6 +128,22 @@ class Measured:
             if 1 < len(set(groups)) <= MOST_GROUPS:
                 found[str(name)] = groups
         return found
+
+    def subgroups(self, column: str, *, threshold: float) -> tuple[curves.Subgroup, ...]:
+        """The groups of a column of `groupings`; their areas are computed once, only the rates follow the threshold."""
+        if column not in self._groups:
+            names = self.groupings[column]
+            found = curves.subgroups(self.labels, self.probabilities, names, threshold=threshold)
+            mine = {group.name: np.asarray(names) == group.name for group in found}
+            self._groups[column] = tuple(
+                (group, scored(self.labels[mine[group.name]], self.probabilities[mine[group.name]]))
+                for group in found
+            )
+        groups = []
+        for group, films in self._groups[column]:
+            counts = films.confusion(threshold)
+            groups.append(replace(group, sensitivity=counts.sensitivity, specificity=counts.specificity))
+        return tuple(groups)
 
     @cached_property
     def roc(self) -> Roc:
@@ -216,16 +234,16 @@ class Context:
     def points(self) -> dict[str, OperatingRates]:
         """What the version's named operating points cost and gain on these films."""
         return {
-            point.name: _rates(self.measured.scored.at(point.threshold))
+            point.name: _rates(self.measured.scored.confusion(point.threshold), point.threshold)
             for point in self.version.card.operating_points
         }
 
     def current(self) -> OperatingRates:
-        return _rates(self.result)
+        return _rates(self.result.confusion, self.result.threshold)
 
 
-def _rates(result: Evaluation) -> OperatingRates:
-    return OperatingRates(result.threshold, result.sensitivity, result.specificity)
+def _rates(counts: Confusion, threshold: float) -> OperatingRates:
+    return OperatingRates(threshold, counts.sensitivity, counts.specificity)
 
 
 def sources(version: Version, settings: Settings) -> tuple[Source, ...]:

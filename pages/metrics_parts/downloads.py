@@ -80,9 +80,9 @@ def report(context: Context) -> bytes:
         if films.both or not needs_both:
             drawn.append((title, build(context)[0]))
     tables = [("Thresholds", operating.threshold_rows(context))]
-    for column, groups in films.groupings().items():
-        rows = subgroup_figures.subgroup_rows(subgroup_figures.measured(context, groups))
-        tables.append((f"By {column.replace('_', ' ')}", rows))
+    for column in films.groupings:
+        groups = films.subgroups(column, threshold=context.threshold)
+        tables.append((f"By {column.replace('_', ' ')}", subgroup_figures.subgroup_rows(groups)))
     tables += [
         ("Published on the official test split", side_by_side.published_rows(comparable=True)),
         ("Published with other protocols, not to be compared", side_by_side.published_rows(comparable=False)),

@@ -12,7 +12,7 @@ from utils import charts
 
 
 def show(context: Context) -> None:
-    groupings = context.measured.groupings()
+    groupings = context.measured.groupings
     if not groupings:
         st.info(
             "These films name no subgroups: the predictions file has no column with 2 to "
@@ -28,7 +28,7 @@ def show(context: Context) -> None:
         persist_state="session",
         width=320,
     )
-    groups = measured(context, groupings[column])
+    groups = context.measured.subgroups(column, threshold=context.threshold)
     common.figure(
         charts.subgroup_figure(groups),
         key="subgroups",
@@ -38,11 +38,6 @@ def show(context: Context) -> None:
     st.table(subgroup_rows(groups), hide_index=True, border="horizontal")
     st.caption("A group whose interval is wide may look better or worse than another by chance alone.")
     common.csv_button(lambda: subgroup_rows(groups), name=f"subgroups-{column}-{context.source.slug}")
-
-
-def measured(context: Context, groups: tuple[str, ...]) -> tuple[curves.Subgroup, ...]:
-    films = context.measured
-    return curves.subgroups(films.labels, films.probabilities, groups, threshold=context.threshold)
 
 
 def subgroup_rows(groups: tuple[curves.Subgroup, ...]) -> list[Row]:

@@ -13,6 +13,7 @@ import pytest
 from PIL import Image
 from streamlit.testing.v1 import AppTest
 
+from model import curves
 from model.calibration import Calibration, identity
 from model.evaluation import Evaluation, evaluate
 from model.figures import figures
@@ -441,6 +442,15 @@ def test_the_same_films_in_another_order_are_found(version: Version) -> None:
     assert [turned.files[index] for index in order] == list(films.files)
     relabelled = turned.table.assign(label=turned.table["label"].iloc[::-1].to_numpy())
     assert side_by_side.same_films(films, common.Measured(relabelled, version.card.calibration)) is None
+
+
+def test_subgroups_follow_the_threshold(version: Version) -> None:
+    films = measured(version).measured
+    for threshold in (0.2, 0.8, 0.5):
+        expected_groups = curves.subgroups(
+            films.labels, films.probabilities, films.groupings["subgroup"], threshold=threshold
+        )
+        assert films.subgroups("subgroup", threshold=threshold) == expected_groups
 
 
 def test_a_hundred_thousand_films(version: Version) -> None:
