@@ -429,11 +429,11 @@ def tiles(films: Sequence[Film]) -> None:
     """Small films that wrap on a narrow screen; the name below one opens it."""
     with st.container(horizontal=True, gap="small"):
         for film in films:
-            with st.container(width=112, gap="xsmall"):
+            with st.container(width=104, gap="xsmall"):
                 size, changed = data_sets.version_of(film.path)
                 jpeg, problem = data_sets.tile(str(film.path), size, changed)
                 if jpeg:
-                    st.image(square(jpeg), width=112, alt=f"Chest X-ray, {film.class_name}")
+                    st.image(square(jpeg), width=104, alt=f"Chest X-ray, {film.class_name}")
                 else:
                     st.html(f'<div class="data-tile">{look.empty_viewer("cannot be read")}</div>')
                 if st.button(

@@ -39,12 +39,17 @@ def counts_figure(films: Mapping[str, Mapping[str, int]]) -> go.Figure:
             orientation="h",
             name=name,
             text=[f"{count:,}" for count in counts],
-            textposition="auto",
-            marker={"color": COLOURS[label], "pattern": {"shape": ("", "/")[label], "solidity": 0.15}},
+            textposition="outside",
+            cliponaxis=False,
+            marker={
+                "color": COLOURS[label],
+                "pattern": {"shape": ("", "/")[label], "solidity": 0.15, "fillmode": "overlay"},
+            },
             hovertemplate="%{y}: %{x:,} films of " + name + "<extra></extra>",
         )
     figure.update_layout(barmode="group", **_layout(height=110 + 90 * max(len(splits), 1)))
-    figure.update_xaxes(title_text="Films", rangemode="tozero", fixedrange=True)
+    most = max((count for of_split in films.values() for count in of_split.values()), default=1)
+    figure.update_xaxes(title_text="Films", range=[0, 1.12 * most], fixedrange=True)  # room for the numbers
     figure.update_yaxes(autorange="reversed", fixedrange=True)
     return figure
 
