@@ -10,6 +10,7 @@ import json
 import math
 from collections.abc import Mapping, Sequence
 from html import escape
+from numbers import Integral, Real
 from typing import TYPE_CHECKING
 
 from model.figures import Figure
@@ -191,24 +192,29 @@ def _columns(rows: Sequence[Row]) -> list[str]:
 
 
 def _cell(value: object) -> object:
-    if value is None or (isinstance(value, float) and math.isnan(value)):
+    if _missing(value):
         return ""
     return harmless(value) if isinstance(value, str) else value
 
 
 def _shown(value: object) -> str:
     """A cell of a table for reading: numbers with three decimals, a dash for what there is not."""
-    if value is None or (isinstance(value, float) and math.isnan(value)):
+    if _missing(value):
         return "–"
     if isinstance(value, bool):
         return "yes" if value else "no"
-    if isinstance(value, int):
-        return f"{value:,}"
-    return _number(value) if isinstance(value, float) else str(value)
+    if isinstance(value, Integral):
+        return f"{int(value):,}"
+    return _number(float(value)) if isinstance(value, Real) else str(value)
+
+
+def _missing(value: object) -> bool:
+    return value is None or (isinstance(value, Real) and math.isnan(value))
 
 
 def _number(value: float) -> str:
-    return f"{value:.3f}".replace("-", "−") if math.isfinite(value) else "∞"
+    text = f"{value:.3f}" if math.isfinite(value) else f"{value}".replace("inf", "∞")
+    return text.replace("-", "−")
 
 
 def _facts(facts: Sequence[tuple[str, str]]) -> str:
