@@ -344,7 +344,7 @@ def show_cues(films: FilmSet) -> None:
         spread(
             found.contrast[chosen],
             labels,
-            "Contrast (95th less 5th percentile of the grey levels)",
+            "Contrast (95th less 5th percentile)",
             "contrast",
         )
     border = found.border[chosen]
@@ -678,7 +678,7 @@ def show_eigen(films: FilmSet) -> None:
     for label, analysis in analyses.items():
         st.markdown(f"#### {CLASSES[label]}: {needed_in_words(analysis)}")
         with st.container(horizontal=True, gap="small"):
-            st.image(grey(analysis.mean), caption="mean", width=120, alt=f"Mean film of {CLASSES[label]}")
+            st.image(grey(analysis.mean), caption="mean", width=104, alt=f"Mean film of {CLASSES[label]}")
             for number, image in enumerate(analysis.images[: analysis.needed or SHOWN_EIGEN], start=1):
                 if number > 2 * SHOWN_EIGEN:
                     break
@@ -686,7 +686,7 @@ def show_eigen(films: FilmSet) -> None:
                 st.image(
                     grey(image),
                     caption=f"{number}: {share}",
-                    width=120,
+                    width=104,
                     alt=f"Eigen-image {number} of {CLASSES[label]}, explains {share} of the variance",
                 )
     st.markdown("#### Variance explained")

@@ -141,7 +141,7 @@ def cues_figure(cues: Sequence[Cue]) -> go.Figure:
     figure.update_layout(**_layout(height=140 + 34 * max(len(known), 1)))
     lows = [cue.interval.low for cue in known if cue.interval is not None]
     figure.update_xaxes(
-        title_text="Area under the ROC of this figure alone (0.5: none, 1: tells all)",
+        title_text="AUC of this figure alone",
         range=[min([0.48, *(low - 0.02 for low in lows)]), 1.01],
         fixedrange=True,
     )

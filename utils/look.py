@@ -46,7 +46,7 @@ STYLE = """<style>
 .pneu li { padding-left: 1.4em; text-indent: -1.4em; margin-bottom: .25rem; }
 .pneu-quiet { opacity: .75; font-size: .9rem; }
 .pneu-panel { min-height: 29rem; }
-.data-tile { width: 112px; height: 112px; background: #000; border-radius: .375rem; font-size: .8rem; }
+.data-tile { width: 104px; height: 104px; background: #000; border-radius: .375rem; font-size: .8rem; }
 .stTable td:first-child { min-width: 8rem; }
 .st-key-thresholds td { white-space: nowrap; min-width: 0 !important; }
 .stMetric [data-testid="stMetricLabel"] p { white-space: normal; }
