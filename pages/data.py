@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import fields
@@ -353,10 +352,10 @@ def show_cues(films: FilmSet) -> None:
         for label, name in enumerate(CLASSES)
         if (labels == label).any()
     )
-    told = f"A black bar along an edge is found on {shares}"
+    bars = f"A black bar along an edge is found on {shares}"
     if (border > 0).any():
-        told += f"; half of these bars cover more than {percent(float(np.median(border[border > 0])))} of their film"
-    st.markdown(f"{told}.")
+        bars += f"; half of these bars cover more than {percent(float(np.median(border[border > 0])))} of their film"
+    st.markdown(f"{bars}.")
 
 
 def median_of(values: np.ndarray, labels: np.ndarray) -> str:
@@ -431,9 +430,9 @@ def tiles(films: Sequence[Film]) -> None:
         for film in films:
             with st.container(width=104, gap="xsmall"):
                 size, changed = data_sets.version_of(film.path)
-                jpeg, problem = data_sets.tile(str(film.path), size, changed)
-                if jpeg:
-                    st.image(square(jpeg), width=104, alt=f"Chest X-ray, {film.class_name}")
+                small, problem = data_sets.tile(str(film.path), size, changed)
+                if small:
+                    st.image(small, width=104, alt=f"Chest X-ray, {film.class_name}")
                 else:
                     st.html(f'<div class="data-tile">{look.empty_viewer("cannot be read")}</div>')
                 if st.button(
@@ -444,15 +443,6 @@ def tiles(films: Sequence[Film]) -> None:
                     width="stretch",
                 ):
                     opened(film, problem)
-
-
-def square(jpeg: bytes) -> Image.Image:
-    """A small film in the middle of a black square, so that the grid keeps its lines."""
-    with Image.open(io.BytesIO(jpeg)) as small:
-        side = max(small.size)
-        ground = Image.new("L", (side, side))
-        ground.paste(small, ((side - small.width) // 2, (side - small.height) // 2))
-    return ground
 
 
 @st.dialog("One film", width="large")
@@ -523,10 +513,15 @@ def show_augmentation(films: FilmSet) -> None:
         return
     st.caption(f"{plain(film.path.name)}, {film.class_name}")
     with st.container(horizontal=True, gap="small"):
-        st.image(original, caption="as it is", width=150, alt="The film without change")
+        st.image(
+            data_sets.address(Image.fromarray(original)),
+            caption="as it is",
+            width=150,
+            alt="The film without change",
+        )
         for number, picture in enumerate(made[name or next(iter(RECIPES))], start=1):
             st.image(
-                Image.fromarray(picture).resize((224, 224), Image.Resampling.BILINEAR),
+                data_sets.address(Image.fromarray(picture).resize((224, 224), Image.Resampling.BILINEAR)),
                 caption=f"draw {number}",
                 width=150,
                 alt=f"Draw {number} of the recipe {name}",
@@ -710,11 +705,11 @@ def needed_in_words(analysis: EigenImages) -> str:
     return f"{analysis.needed} {things} {share} of the variance"
 
 
-def grey(image: np.ndarray) -> Image.Image:
-    """An array stretched from black to white, twice as large."""
+def grey(image: np.ndarray) -> str:
+    """An array stretched from black to white, twice as large, as an address for the browser."""
     low, high = float(image.min()), float(image.max())
     scaled = np.rint((image - low) / max(high - low, 1e-12) * 255).astype(np.uint8)
-    return Image.fromarray(scaled).resize((128, 128), Image.Resampling.BILINEAR)
+    return data_sets.address(Image.fromarray(scaled).resize((128, 128), Image.Resampling.BILINEAR))
 
 
 # --- quality ----------------------------------------------------------------------------------------

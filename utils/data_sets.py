@@ -32,14 +32,15 @@ from model.exploration import (
     stamp,
 )
 from model.films import ImageError, prepare, read_xray
+from utils.readings import data_uri
 from utils.settings import PREFIX, Settings
 
 log = logging.getLogger(__name__)
 
 KEPT_SETS = 2
 """Passes kept in memory; the one not used for longest goes first."""
-_TILE = (168, 168)
-_LARGE = (1400, 1400)
+_TILE = 168  # pixels
+_LARGE = 1400
 
 
 @dataclass(frozen=True)
@@ -170,24 +171,40 @@ def eigen_of(stamp: str, split: str | None, label: int, _found: Exploration) -> 
 
 
 @st.cache_data(max_entries=600, show_spinner=False)
-def tile(path: str, size: int, changed: int) -> tuple[bytes, str]:
-    """A small JPEG of a film, or b"" and the reason why there is none. `size` and `changed` tell versions apart."""
-    return picture(Path(path), _TILE)
+def tile(path: str, size: int, changed: int) -> tuple[str, str]:
+    """A small film on a black square, so that a grid keeps its lines: see `picture`.
+
+    `size` and `changed` tell versions of the file apart.
+    """
+    return picture(Path(path), longest=_TILE, square=True)
 
 
-def picture(path: Path, longest: tuple[int, int] = _LARGE) -> tuple[bytes, str]:
-    """A JPEG of a film for the screen, or b"" and one sentence that says why there is none."""
+def picture(path: Path, *, longest: int = _LARGE, square: bool = False) -> tuple[str, str]:
+    """A film for the screen as a data: address, or "" and one sentence that says why there is none."""
     try:
         pixels = read_xray(path.read_bytes()).pixels
     except ImageError as error:
-        return b"", str(error)
+        return "", str(error)
     except OSError:
-        return b"", "The file cannot be opened any more."
+        return "", "The file cannot be opened any more."
     image = Image.fromarray(pixels)
-    image.thumbnail(longest, Image.Resampling.BILINEAR)
+    image.thumbnail((longest, longest), Image.Resampling.BILINEAR)
+    if square:
+        film, side = image, max(image.size)
+        image = Image.new("L", (side, side))
+        image.paste(film, ((side - film.width) // 2, (side - film.height) // 2))
+    return address(image), ""
+
+
+def address(image: Image.Image) -> str:
+    """A grey picture as a data: address.
+
+    Not by way of Streamlit's store of files: that forgets the pictures of one run when the next one begins, and whoever
+    turns pages quickly would be left with addresses that lead nowhere.
+    """
     target = io.BytesIO()
     image.save(target, format="JPEG", quality=90)
-    return target.getvalue(), ""
+    return data_uri(target.getvalue())
 
 
 def network_view(path: Path) -> NDArray[np.uint8]:

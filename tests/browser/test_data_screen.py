@@ -41,7 +41,7 @@ def folder(tmp_path: Path) -> Path:
 def opened(page: Page, folder: Path) -> None:
     """Type the folder, on whichever of the sets the screen begins with."""
     expect(page.get_by_role("heading", name="Data", level=1)).to_be_visible()
-    field = page.get_by_label("Folder, as the server sees it")
+    field = page.get_by_role("textbox", name="Folder, as the server sees it")
     expect(page.get_by_text("Set of films")).to_be_visible()
     if not field.is_visible():
         page.get_by_test_id("stSelectbox").locator("input").click()
