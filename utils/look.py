@@ -48,7 +48,6 @@ STYLE = """<style>
 .pneu-panel { min-height: 29rem; }
 .data-tile { width: 104px; height: 104px; background: #000; border-radius: .375rem; font-size: .8rem; }
 .stTable td:first-child { min-width: 8rem; }
-.st-key-thresholds td, .st-key-thresholds td * { white-space: nowrap; min-width: 0 !important; }
 .stMetric [data-testid="stMetricLabel"] p { white-space: normal; }
 @media (max-width: 640px) {
   .stMainBlockContainer { padding: 4rem 1rem 2rem; }

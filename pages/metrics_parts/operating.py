@@ -32,8 +32,7 @@ def show(context: Context) -> None:
         adopt(context)
     st.markdown("#### Thresholds compared")
     st.caption(f"Measured on: {context.source.title}. The first row is the threshold in use.")
-    with st.container(key="thresholds"):
-        st.table(threshold_rows(context), hide_index=True, border="horizontal")
+    st.table(threshold_rows(context), hide_index=True, border="horizontal")
     common.csv_button(
         lambda: sweep_rows(context.measured.threshold_table), name=f"thresholds-{context.source.slug}"
     )
@@ -199,11 +198,11 @@ def threshold_rows(context: Context) -> list[Row]:
     rows: list[Row] = [
         {
             "Threshold": f"▶ {context.threshold:.3f}",
-            "Sensitivity": common.share(now.sensitivity.value),
-            "Specificity": common.share(now.specificity.value),
-            "Precision": common.share(now.precision.value),
-            "NPV": common.share(now.npv.value),
-            "Accuracy": common.share(now.accuracy.value),
+            "Sensitivity": _cell(now.sensitivity.value),
+            "Specificity": _cell(now.specificity.value),
+            "Precision": _cell(now.precision.value),
+            "NPV": _cell(now.npv.value),
+            "Accuracy": _cell(now.accuracy.value),
             "F1": common.number(now.f1_pneumonia),
             "Missed": f"{now.confusion.fn:,}",
             "False alarms": f"{now.confusion.fp:,}",
@@ -213,14 +212,19 @@ def threshold_rows(context: Context) -> list[Row]:
         rows.append(
             {
                 "Threshold": f"{threshold:.2f}",
-                "Sensitivity": common.share(table.sensitivity[index]),
-                "Specificity": common.share(table.specificity[index]),
-                "Precision": common.share(table.precision[index]),
-                "NPV": common.share(table.npv[index]),
-                "Accuracy": common.share(table.accuracy[index]),
+                "Sensitivity": _cell(table.sensitivity[index]),
+                "Specificity": _cell(table.specificity[index]),
+                "Precision": _cell(table.precision[index]),
+                "NPV": _cell(table.npv[index]),
+                "Accuracy": _cell(table.accuracy[index]),
                 "F1": common.number(table.f1_pneumonia[index]),
                 "Missed": f"{int(table.fn[index]):,}",
                 "False alarms": f"{int(table.fp[index]):,}",
             }
         )
     return rows
+
+
+def _cell(value: float | None) -> str:
+    """A share that a narrow column does not break before its percent sign."""
+    return common.share(value).replace(" ", "\N{NO-BREAK SPACE}")
