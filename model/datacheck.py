@@ -14,7 +14,7 @@ from __future__ import annotations
 import hashlib
 import os
 from collections import Counter, defaultdict, deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -193,7 +193,7 @@ def check_dataset(dataset: Dataset, *, progress: Callable[[int, int], None] | No
 
 def look_at(
     films: Sequence[Film], *, also: Callable[[XRay], T] | None = None, workers: int | None = None
-) -> Iterator[tuple[Look, T | None]]:
+) -> Generator[tuple[Look, T | None]]:
     """Open each film once, several at a time, and yield what was seen, in the order of ``films``.
 
     Args:

@@ -16,6 +16,7 @@ import sys
 import threading
 from collections import Counter
 from collections.abc import Callable, Mapping
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -237,15 +238,17 @@ def explore(
     looks: list[Look] = []
     position: list[int] = []
     facts: list[_Facts] = []
-    for place, (look, found) in enumerate(look_at(films, also=_facts, workers=workers)):
-        looks.append(look)
-        if found is not None:
-            position.append(place)
-            facts.append(found)
-        if cancelled is not None and cancelled():
-            raise ExplorationCancelled
-        if progress is not None:
-            progress(place + 1, len(films))
+    # Where it is stopped, the films already handed to the threads are dropped at once.
+    with closing(look_at(films, also=_facts, workers=workers)) as looking:
+        for place, (look, found) in enumerate(looking):
+            looks.append(look)
+            if found is not None:
+                position.append(place)
+                facts.append(found)
+            if cancelled is not None and cancelled():
+                raise ExplorationCancelled
+            if progress is not None:
+                progress(place + 1, len(films))
     if not facts:
         raise DatasetError(
             f"None of the {len(films):,} files in {dataset.root} could be read as a film. {looks[0].message}"

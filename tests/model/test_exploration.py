@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import shutil
 import sys
+import threading
 from dataclasses import replace
 from pathlib import Path
 
@@ -151,6 +152,14 @@ def test_it_stops_when_asked(folder: Path) -> None:
             cancelled=lambda: len(steps) == 3,
         )
     assert steps == [1, 2, 3]
+
+
+def test_a_stopped_pass_leaves_no_thread_behind(folder: Path) -> None:
+    before = set(threading.enumerate())
+    with pytest.raises(ExplorationCancelled) as stopped:
+        explore(read_dataset(folder), cancelled=lambda: True)
+    assert set(threading.enumerate()) == before
+    assert stopped.value is not None  # held until here, as the waiting sessions hold it
 
 
 def test_the_stamp_follows_names_sizes_and_times(folder: Path) -> None:
