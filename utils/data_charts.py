@@ -75,11 +75,11 @@ def sizes_figure(width: NDArray[np.int64], height: NDArray[np.int64], labels: ND
     return figure
 
 
-def distribution_figure(
-    values: NDArray[np.float64], labels: NDArray[np.int64], *, title: str, bins: int = 40
-) -> go.Figure:
+def distribution_figure(values: NDArray[np.float64], labels: NDArray[np.int64], *, title: str) -> go.Figure:
     """How a figure of the films, (n,), is spread in each class: share of the class's films in bins of equal width."""
     figure = go.Figure()
+    fewest = min((int((labels == label).sum()) for label in set(labels.tolist())), default=0)
+    bins = min(40, max(10, round(fewest**0.5)))  # few films in many bins would be a comb
     low, high = (float(values.min()), float(values.max())) if values.size else (0.0, 1.0)
     edges = np.linspace(low, high if high > low else low + 1, bins + 1)
     for label, name in enumerate(CLASSES):
