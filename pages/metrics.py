@@ -29,6 +29,7 @@ SECTION = "section"
 OF_FILMS = {
     "Overview": overview.show,
     "Curves": curve_figures.show,
+    "In practice": curve_figures.show_in_practice,
     "Operating points": operating.show,
     "Subgroups": subgroup_figures.show,
     "Mistakes": mistakes.show,

@@ -22,7 +22,7 @@ from model.registry import Predictions, Version, find_version, write_version
 
 APP = Path(__file__).resolve().parent.parent / "app.py"
 SIZES = (624, 100_000)
-SECTIONS = ("Overview", "Curves", "Operating points", "Subgroups")
+SECTIONS = ("Overview", "Curves", "In practice", "Operating points", "Subgroups")
 
 
 def made_up(films: int, *, seed: int = 0) -> Predictions:

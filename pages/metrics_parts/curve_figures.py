@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import plotly.graph_objects as go
 import streamlit as st
@@ -18,18 +19,32 @@ Drawn = tuple[go.Figure, str]
 
 
 def show(context: Context) -> None:
+    """What the network tells apart, over all thresholds."""
     pairs = st.grid(2, min_column_width=340, gap="medium")
-    for title in FIGURES:
-        with pairs.cell():
-            st.markdown(f"#### {title}")
-            draw(title, context)
-    with pairs.cell():
-        predictive(context)
+    cells(pairs, CURVES, context)
     common.csv_button(
         lambda: sweep_rows(context.measured.sweep),
         name=f"curves-{context.source.slug}",
         label="Curves as CSV",
     )
+
+
+def show_in_practice(context: Context) -> None:
+    """What a probability is worth: is it right, does acting on it help, what does it mean at one's own prevalence.
+
+    A section of its own: six figures take longer than a move of the threshold may.
+    """
+    pairs = st.grid(2, min_column_width=340, gap="medium")
+    cells(pairs, IN_PRACTICE, context)
+    with pairs.cell():
+        predictive(context)
+
+
+def cells(grid: Any, titles: Sequence[str], context: Context) -> None:
+    for title in titles:
+        with grid.cell():
+            st.markdown(f"#### {title}")
+            draw(title, context)
 
 
 def draw(title: str, context: Context) -> None:
@@ -117,6 +132,10 @@ FIGURES: dict[str, tuple[Callable[[Context], Drawn], Callable[[Context], str], b
         True,
     ),
 }
+
+
+IN_PRACTICE = ("Calibration", "Decision curve")
+CURVES = tuple(title for title in FIGURES if title not in IN_PRACTICE)
 
 
 def predictive(context: Context) -> None:

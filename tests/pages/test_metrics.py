@@ -20,12 +20,21 @@ from model.figures import figures
 from model.registry import Predictions, Version, read_version, write_predictions
 from model.scoring import Scoring, Unreadable
 from pages.metrics_parts import common, downloads, mistakes, side_by_side
-from utils import department, own_films
+from utils import charts, department, own_films
 from utils.published import PUBLISHED
 from utils.settings import get_settings
 
 PAGE = Path(__file__).resolve().parents[2] / "pages" / "metrics.py"
-SECTIONS = ("Overview", "Curves", "Operating points", "Subgroups", "Mistakes", "Training", "Versions")
+SECTIONS = (
+    "Overview",
+    "Curves",
+    "In practice",
+    "Operating points",
+    "Subgroups",
+    "Mistakes",
+    "Training",
+    "Versions",
+)
 
 
 @pytest.fixture
@@ -406,6 +415,17 @@ def test_the_json_is_what_the_command_line_measures(version: Version) -> None:
     ).as_json()
     assert {"version", "sha256", "split", "unreadable", "engine"} <= set(told)
     assert told["split"] == "test"
+
+
+def test_predictive_values_follow_the_prevalence_that_is_typed(version: Version) -> None:
+    app = opened(section="In practice", threshold=0.37)
+    rates = expected(version, 0.37)
+    for percent in (20.0, 4.0):
+        app.number_input(key="metrics-prevalence").set_value(percent).run()
+        assert not app.exception
+        values = curves.predictive_values(rates.sensitivity, rates.specificity, percent / 100)
+        tiles = {tile.label: tile.value for tile in app.metric}
+        assert tiles == {"PPV": charts.percent(values.ppv), "NPV": charts.percent(values.npv)}
 
 
 def test_the_report_holds_every_figure_and_no_film(version: Version) -> None:
