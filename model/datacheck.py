@@ -247,7 +247,10 @@ def report_on(dataset: Dataset, seen: Sequence[Look]) -> DataReport:
     shared = _shared_patients(films)
     without_number = sum(not film.series for film in films)
     sizes = _sizes([look.size for look in seen if not look.message])
-    width_auc = _width_auc(films, seen)
+    readable = [
+        (film.label, look.size[0]) for film, look in zip(films, seen, strict=True) if not look.message
+    ]
+    by_width = width_auc([label for label, _ in readable], [width for _, width in readable])
     return DataReport(
         folder=str(dataset.root),
         films=counts,
@@ -258,9 +261,9 @@ def report_on(dataset: Dataset, seen: Sequence[Look]) -> DataReport:
         copies=copies,
         shared_patients=shared,
         sizes=sizes,
-        width_auc=width_auc,
+        width_auc=by_width,
         problems=tuple(_problems(unreadable, copies, shared)),
-        remarks=tuple(_remarks(copies, without_number, len(films), width_auc)),
+        remarks=tuple(_remarks(copies, without_number, len(films), by_width)),
         odd_sizes=tuple(_odd_sizes(names, seen)),
     )
 
@@ -394,24 +397,24 @@ def _odd_sizes(names: Sequence[str], seen: Sequence[Look]) -> Iterator[OddSize]:
             yield OddSize(name, width, height, f"{sentence[0].upper()}{sentence[1:]}.")
 
 
-def _width_auc(films: Sequence[Film], seen: Sequence[Look]) -> float | None:
-    """How well width alone tells the classes apart: area under the ROC, at least 0.5; None where all widths are equal.
+def width_auc(labels: Sequence[int], widths: Sequence[int]) -> float | None:
+    """How well image width alone tells the classes apart: area under the ROC, at least 0.5.
 
-    The area is the share of (normal, pneumonia) pairs that the width puts in one order, ties counting half.
+    The share of (normal, pneumonia) pairs that the width puts in one order, ties counting half. None where all
+    widths are equal or a class has no film.
+
+    Args:
+        labels: 0 NORMAL, 1 PNEUMONIA, one a film.
+        widths: in pixels, one a film.
     """
     from scipy.stats import mannwhitneyu
 
-    widths = [
-        [
-            look.size[0]
-            for film, look in zip(films, seen, strict=True)
-            if film.label == label and not look.message
-        ]
-        for label in (0, 1)
-    ]
-    if not all(widths) or len({width for side in widths for width in side}) == 1:
+    normal, pneumonia = (
+        [width for each, width in zip(labels, widths, strict=True) if each == label] for label in (0, 1)
+    )
+    if not normal or not pneumonia or len({*normal, *pneumonia}) == 1:
         return None
-    area = float(mannwhitneyu(widths[0], widths[1]).statistic) / (len(widths[0]) * len(widths[1]))
+    area = float(mannwhitneyu(normal, pneumonia).statistic) / (len(normal) * len(pneumonia))
     return max(area, 1 - area)
 
 

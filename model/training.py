@@ -38,6 +38,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from model import architectures
 from model.augmentation import RECIPES, augment
 from model.calibration import fit_platt, operating_points
+from model.datacheck import width_auc
 from model.dataset import (
     DatasetError,
     Film,
@@ -601,6 +602,7 @@ def _write(
                 for split, part in films.items()
             },
             "patients": {split: len({film.patient for film in part.films}) for split, part in films.items()},
+            "width_auc": _width_auc(test_films),
         },
         split={
             "method": config.validation,
@@ -624,6 +626,17 @@ def _write(
     return write_version(
         out, model_file=saved, card=card, history=pandas.read_csv(history), predictions=predictions
     )
+
+
+def _width_auc(films: Sequence[Film]) -> float | None:
+    """The AUC that image width alone gives on the test films as they came; None where they are all of one width."""
+    from PIL import Image
+
+    widths = []
+    for film in films:
+        with Image.open(film.path) as image:  # the header alone is read
+            widths.append(image.width)
+    return width_auc([film.label for film in films], widths)
 
 
 def _predictions(root: Path, films: Films, probabilities: NDArray[np.float64]) -> Predictions:

@@ -202,8 +202,8 @@ def roc(context: Context) -> None:
 
 def roc_figure(context: Context) -> tuple[go.Figure, str]:
     curve, current = context.measured.roc, context.current()
-    # Where the card says how well the width of the image alone tells the classes apart.
-    floor = context.version.card.data.get("width_auc")
+    # Where the card says how well the width of the test images alone tells the classes apart.
+    floor = context.version.card.data.get("width_auc") if context.source.kind == "test" else None
     figure = charts.roc_figure(
         curve,
         current=current,

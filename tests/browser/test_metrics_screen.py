@@ -19,7 +19,16 @@ from tests.browser.conftest import Server
 pytestmark = pytest.mark.browser
 expect.set_options(timeout=90_000)
 Open = Callable[..., Page]
-SECTIONS = ("Overview", "Curves", "In practice", "Operating points", "Subgroups", "Mistakes", "Training", "Versions")
+SECTIONS = (
+    "Overview",
+    "Curves",
+    "In practice",
+    "Operating points",
+    "Subgroups",
+    "Mistakes",
+    "Training",
+    "Versions",
+)
 
 
 def settle(page: Page) -> None:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from model.__main__ import main
-from model.datacheck import check_folder
+from model.datacheck import check_folder, width_auc
 from model.dataset import DatasetError
 
 
@@ -219,3 +219,9 @@ def test_the_public_data_set() -> None:
     assert report.shared_patients == ()
     assert [copies.kind for copies in report.copies] == ["identical"] * 30
     assert report.fit
+
+
+def test_width_alone_may_tell_the_classes_apart() -> None:
+    assert width_auc([0, 0, 1, 1], [900, 800, 700, 800]) == 3.5 / 4
+    assert width_auc([0, 1, 1], [700, 700, 700]) is None
+    assert width_auc([1, 1], [700, 800]) is None

@@ -58,6 +58,7 @@ def test_a_run_ends_in_a_whole_version(version: tuple[Path, list[Progress]], fil
     assert read.card.started_from == "random weights"
     assert read.card.data["counts"]["test"] == {"NORMAL": 6, "PNEUMONIA": 6}
     assert len(read.card.data["fingerprint"]) == 64
+    assert read.card.data["width_auc"] is None  # all films are of one width
     assert {point.name for point in read.card.operating_points} == {
         "default",
         "balanced",
