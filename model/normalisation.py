@@ -24,6 +24,9 @@ class NormalisedReLU(keras.layers.BatchNormalization):
             values, mean, variance = tf.compat.v1.nn.fused_batch_norm(
                 values, **fixed, epsilon=self.epsilon, is_training=True
             )
+            # The kernel gives the variance with n - 1 in the denominator, Keras keeps it with n.
+            count = tf.cast(tf.size(values) // tf.shape(values)[-1], tf.float32)
+            variance *= (count - 1) / count
             for kept, seen in ((self.moving_mean, mean), (self.moving_variance, variance)):
                 kept.assign(kept * self.momentum + seen * (1 - self.momentum))
         else:
