@@ -9,10 +9,11 @@ import json
 import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from model.dataset import EXTENSIONS, DatasetError, Film, read_dataset
+from model.dataset import EXTENSIONS, DatasetError, read_dataset
 from model.films import ImageError, XRay, prepare, read_xray
 from model.inference import InferenceError, Predictor
 from model.quality import remarks
@@ -26,6 +27,7 @@ from model.registry import (
     VersionError,
     find_version,
     scan_versions,
+    write_predictions,
 )
 from utils.settings import Settings, SettingsError, get_settings
 
@@ -161,71 +163,52 @@ def predict(arguments: argparse.Namespace, settings: Settings) -> int:
     return 1 if failed else 0
 
 
-def _chosen_split(wanted: str | None, folder: Path) -> tuple[str, tuple[Film, ...]]:
-    dataset = read_dataset(folder)
-    split = wanted or ("test" if "test" in dataset.splits else dataset.splits[0])
-    films = dataset.split(split)
-    if not films:
-        raise CommandError(f"{folder} has no split {split!r}; it has: {', '.join(dataset.splits)}.")
-    return split, films
+@contextmanager
+def _progress_bar() -> Iterator[Callable[[int, int], None]]:
+    """A bar on the terminal that takes (films done, films in all)."""
+    from tqdm import tqdm
+
+    with tqdm(unit="film", disable=None, dynamic_ncols=True) as bar:
+
+        def progress(done: int, total: int) -> None:
+            bar.total = total
+            bar.update(done - bar.n)
+
+        yield progress
 
 
 def evaluate(arguments: argparse.Namespace, settings: Settings) -> int:
     """Read a labelled split and measure; unreadable films are named, left out and make the exit status 1."""
-    import numpy as np
-    from tqdm import tqdm
-
     from model import evaluation
+    from model.scoring import score_folder
 
-    split, films = _chosen_split(arguments.split, arguments.data)
+    splits = read_dataset(arguments.data).splits
+    split = arguments.split or ("test" if "test" in splits else splits[0])
     version = _version(arguments, settings)
     threshold = _threshold(arguments.threshold, version.card)
     predictor = _predictor(version, settings)
-    read: list[Film] = []
-    probabilities: list[float] = []
-    unreadable: list[str] = []
-    for film in tqdm(films, unit="film", disable=None, dynamic_ncols=True):
-        name = film.path.relative_to(arguments.data).as_posix()
-        try:
-            _, image = _read(film.path, predictor)
-        except ImageError as error:
-            unreadable.append(name)
-            report(f"{film.path}: {error}")
-        else:
-            read.append(film)
-            probabilities.append(float(predictor.predict(image[None])[0]))
-    if not read:
-        raise CommandError(f"No film of {arguments.data} could be read.")
-    truth, scores = np.array([film.label for film in read]), np.array(probabilities)
-    patients = [film.patient for film in read]
-    result = evaluation.evaluate(truth, scores, threshold=threshold, patients=patients).as_json()
+    with _progress_bar() as progress:
+        scoring = score_folder(arguments.data, predictor, split=split, progress=progress)
+    for film in scoring.unreadable:
+        report(f"{arguments.data / film.file}: {film.reason}")
+    films = scoring.predictions
+    result = evaluation.evaluate(
+        films.labels, films.probabilities, threshold=threshold, patients=films.patients
+    ).as_json()
     result |= {
         "version": version.name,
         "sha256": version.card.sha256,
         "split": split,
-        "unreadable": unreadable,
+        "unreadable": [film.file for film in scoring.unreadable],
         "engine": predictor.description.words,
     }
     if arguments.json is not None:
         text = json.dumps(result, indent=2, ensure_ascii=False) + "\n"
         _replace(arguments.json, lambda path: _write_text(path, text))
     if arguments.csv is not None:
-        _write_rows(
-            arguments.csv,
-            PREDICTION_COLUMNS,
-            [
-                (
-                    film.path.relative_to(arguments.data).as_posix(),
-                    film.patient,
-                    film.class_name,
-                    film.subgroup,
-                    repr(probability),
-                )
-                for film, probability in zip(read, probabilities, strict=True)
-            ],
-        )
+        _replace(arguments.csv, lambda path: write_predictions(path, films))
     print(_figures(result))
-    return 1 if unreadable else 0
+    return 1 if scoring.unreadable else 0
 
 
 def _write_text(path: Path, text: str) -> None:
@@ -276,16 +259,9 @@ def show_card(arguments: argparse.Namespace, settings: Settings) -> int:
 
 def check_data(arguments: argparse.Namespace, settings: Settings) -> int:
     """Check a data set; the exit status is 1 where something spoils training or figures."""
-    from tqdm import tqdm
-
     from model.datacheck import check_folder
 
-    with tqdm(unit="film", disable=None, dynamic_ncols=True) as bar:
-
-        def progress(done: int, total: int) -> None:
-            bar.total = total
-            bar.update(done - bar.n)
-
+    with _progress_bar() as progress:
         found = check_folder(arguments.data, progress=progress)
     if arguments.json != Path("-"):
         print(found.as_text(), end="")

@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
@@ -151,12 +151,18 @@ def labels(films: Sequence[Film]) -> NDArray[np.int64]:
     return np.array([film.label for film in films], dtype=np.int64)
 
 
-def fingerprint(films: Iterable[Film], root: Path) -> str:
-    """SHA-256 over every film's relative path and content: two sets with one fingerprint are the same set."""
+def fingerprint(films: Iterable[Film], root: Path, *, hashes: Mapping[Path, bytes] | None = None) -> str:
+    """SHA-256 over every film's relative path and content: two sets with one fingerprint are the same set.
+
+    ``hashes``: SHA-256 digests by path, where the films have been read already; a film without one could not be read.
+    """
     digest = hashlib.sha256()
     for film in sorted(films, key=lambda film: film.path):
-        digest.update(film.path.relative_to(root).as_posix().encode())
-        digest.update(hashlib.sha256(film.path.read_bytes()).digest())
+        digest.update(film.path.relative_to(root).as_posix().encode(errors="surrogateescape"))
+        if hashes is None:
+            digest.update(hashlib.sha256(film.path.read_bytes()).digest())
+        else:
+            digest.update(hashes.get(film.path, b""))
     return digest.hexdigest()
 
 

@@ -13,8 +13,7 @@ class NormalisedReLU(keras.layers.BatchNormalization):
     """``relu(batch_normalisation(x))``, the same function as Keras' two layers, in TensorFlow's fused float32 kernel.
 
     Keras 3 builds batch normalisation from single operations, each of which reads the feature maps again; the fused
-    kernel takes about a sixth off a training step of VGG16 in bf16 on two cores. Input
-    ``(n, height, width, channels)``, any float type; output in the layer's compute type.
+    kernel reads them once. Input ``(n, height, width, channels)``, any float type; output in the layer's compute type.
     """
 
     def call(self, inputs: Any, training: bool | None = None, mask: Any = None) -> Any:

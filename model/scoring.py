@@ -1,4 +1,4 @@
-"""A labelled folder of films becomes stored predictions: what the command line's ``evaluate`` does, for a screen.
+"""A labelled folder of films becomes predictions, for the command line's ``evaluate`` and for the screen Own films.
 
 A bad file never stops the rest: it is listed with its sentence. Scoring can be watched and stopped.
 """
@@ -15,7 +15,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from model.dataset import CLASSES, DatasetError, Film, read_dataset
+from model.dataset import CLASSES, DatasetError, Film, fingerprint, read_dataset
 from model.films import MAXIMUM_BYTES, ImageError, prepare, read_xray
 from model.registry import Card, Predictions
 
@@ -155,7 +155,7 @@ def score_folder(
             "folder": tuple(_between(film, folder) for film in read),
         },
         unreadable=tuple(unreadable),
-        fingerprint=_fingerprint(films, folder, hashes),
+        fingerprint=fingerprint(films, folder, hashes=hashes),
     )
 
 
@@ -186,11 +186,3 @@ def _probabilities(images: Sequence[NDArray[np.uint8]], predictor: Reader) -> li
 def _between(film: Film, folder: Path) -> str:
     root = folder if film.split == "all" else folder / film.split
     return film.path.parent.relative_to(root / film.class_name).as_posix().removeprefix(".")
-
-
-def _fingerprint(films: Sequence[Film], folder: Path, hashes: dict[Path, bytes]) -> str:
-    digest = hashlib.sha256()
-    for film in sorted(films, key=lambda film: film.path):
-        digest.update(film.path.relative_to(folder).as_posix().encode(errors="surrogateescape"))
-        digest.update(hashes.get(film.path, b""))
-    return digest.hexdigest()

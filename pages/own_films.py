@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -50,10 +51,10 @@ SHARES = ("As here", "Half and half", "Other")
 
 @dataclass(frozen=True)
 class Source:
-    """Films that could be scored: a folder or the bytes of a ZIP, what to call it, and its films by part and class."""
+    """Films that could be scored: a folder or an uploaded ZIP, what to call it, and its films by part and class."""
 
     folder: Path | None
-    archive: bytes | None
+    archive: io.BytesIO | None
     title: str
     counts: dict[str, dict[str, int]]
 
@@ -168,7 +169,7 @@ def from_zip() -> Source | None:
     if identity != upload.file_id:
         counts = archive.contents(upload).counts
         st.session_state[LISTED] = (upload.file_id, counts)
-    return Source(folder=None, archive=upload.getvalue(), title=upload.name, counts=counts)
+    return Source(folder=None, archive=upload, title=upload.name, counts=counts)
 
 
 def which_part(source: Source) -> str | None:
@@ -237,7 +238,7 @@ def begin(source: Source, part: str | None, *, name: str, who: str, version: Ver
             version=base,
             predictor=session.predictor(base),
             folder=source.folder,
-            archive=source.archive,
+            archive=None if source.archive is None else source.archive.getvalue(),
             source=source.title,
             split=part,
         )

@@ -61,14 +61,12 @@ _PAGES = Path(__file__).resolve().parent.parent / "pages"
 
 def pages() -> list[Page]:
     """The screens, in the order of the menu."""
-    menu = [
+    return [
         st.Page(_PAGES / "diagnose.py", title="Diagnose", icon=":material/radiology:", default=True),
         st.Page(_PAGES / "metrics.py", title="Metrics", icon=":material/monitoring:"),
         st.Page(_PAGES / "own_films.py", title="Own films", icon=":material/fact_check:"),
+        st.Page(_PAGES / "data.py", title="Data", icon=":material/dataset:"),
     ]
-    if (_PAGES / "data.py").is_file():
-        menu.append(st.Page(_PAGES / "data.py", title="Data", icon=":material/dataset:"))
-    return menu
 
 
 def prepare() -> None:
