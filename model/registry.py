@@ -19,7 +19,7 @@ import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import numpy as np
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
@@ -72,6 +72,9 @@ class Card(BaseModel):
     operating_points: tuple[OperatingPoint, ...]
     metrics: dict[str, Any] = {}
     notes: tuple[str, ...] = ()
+    trained_by: str = ""
+    samples: dict[str, Annotated[float, Field(ge=0, le=1)]] = {}
+    """Calibrated probability of each synthetic film by its file name; `model.smoke` compares with them."""
 
     def operating_point(self, name: str) -> OperatingPoint:
         """The operating point called ``name``; VersionError names those there are."""
