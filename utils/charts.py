@@ -101,6 +101,30 @@ def share_in_words(share: Proportion) -> str:
     )
 
 
+class _Drawing:
+    """A figure in the making: plain dicts, which Plotly checks once, in `finished`: step by step takes far longer."""
+
+    def __init__(self) -> None:
+        self.traces: list[dict[str, Any]] = []
+        self.layout: dict[str, Any] = {}
+        self.xaxis: dict[str, Any] = {}
+        self.yaxis: dict[str, Any] = {}
+
+    def scatter(self, **values: Any) -> None:
+        self.traces.append({"type": "scatter", **values})
+
+    def bar(self, **values: Any) -> None:
+        self.traces.append({"type": "bar", **values})
+
+    def heatmap(self, **values: Any) -> None:
+        self.traces.append({"type": "heatmap", **values})
+
+    def finished(self) -> go.Figure:
+        return go.Figure(
+            {"data": self.traces, "layout": {**self.layout, "xaxis": self.xaxis, "yaxis": self.yaxis}}
+        )
+
+
 def confusion_figure(confusion: Confusion) -> go.Figure:
     """The confusion matrix: reference label down, decision across, counts and shares of the row.
 
@@ -134,32 +158,33 @@ def confusion_figure(confusion: Confusion) -> go.Figure:
                     "font": {"size": 13, "color": "#ffffff"},
                 }
             )
-    figure = go.Figure(
-        go.Heatmap(
-            x=list(LABELS),
-            y=list(LABELS),
-            z=depth,
-            zmin=-1,
-            zmax=1,
-            colorscale=[[0, FLAGGED[1]], [0.4999, FLAGGED[0]], [0.5, CLEAR[0]], [1, CLEAR[1]]],
-            showscale=False,
-            xgap=4,
-            ygap=4,
-            customdata=hover,
-            hovertemplate="%{customdata}<extra></extra>",
-        )
+    figure = _Drawing()
+    figure.heatmap(
+        x=list(LABELS),
+        y=list(LABELS),
+        z=depth,
+        zmin=-1,
+        zmax=1,
+        colorscale=[[0, FLAGGED[1]], [0.4999, FLAGGED[0]], [0.5, CLEAR[0]], [1, CLEAR[1]]],
+        showscale=False,
+        xgap=4,
+        ygap=4,
+        customdata=hover,
+        hovertemplate="%{customdata}<extra></extra>",
     )
-    figure.update_layout(annotations=annotations, **_layout())
-    figure.update_xaxes(title_text="Decision", side="bottom", showgrid=False, zeroline=False, fixedrange=True)
-    figure.update_yaxes(
-        title_text="Reference label",
+    figure.layout.update(annotations=annotations, **_layout())
+    figure.xaxis.update(
+        title={"text": "Decision"}, side="bottom", showgrid=False, zeroline=False, fixedrange=True
+    )
+    figure.yaxis.update(
+        title={"text": "Reference label"},
         autorange="reversed",
         tickangle=-90,
         showgrid=False,
         zeroline=False,
         fixedrange=True,
     )
-    return figure
+    return figure.finished()
 
 
 def roc_figure(
@@ -178,23 +203,23 @@ def roc_figure(
         size_floor: the AUC that the width of the image alone gives on the films as published. Only its area is known,
             so it is a line of the legend, not of the plot.
     """
-    figure = go.Figure()
+    figure = _Drawing()
     if size_floor is not None:
         _add_legend_text(figure, f"image size alone: AUC {size_floor:.3f}")
     x = roc.false_positive_rate
-    figure.add_scatter(x=x, y=roc.band_high, mode="lines", line_width=0, hoverinfo="skip", showlegend=False)
-    figure.add_scatter(
+    figure.scatter(x=x, y=roc.band_high, mode="lines", line={"width": 0}, hoverinfo="skip", showlegend=False)
+    figure.scatter(
         x=x,
         y=roc.band_low,
         mode="lines",
-        line_width=0,
+        line={"width": 0},
         fill="tonexty",
         fillcolor="rgba(44, 128, 203, 0.22)",
         hoverinfo="skip",
         name="95 % band",
     )
     _add_chance(figure)
-    figure.add_scatter(
+    figure.scatter(
         x=x,
         y=roc.sensitivity,
         mode="lines",
@@ -209,18 +234,18 @@ def roc_figure(
         )
     if current is not None:
         _add_point(figure, "current", current, symbol="x", color=CURRENT, size=11)
-    figure.update_layout(legend=_legend_inside("right"), hovermode="closest", **_layout())
-    figure.update_xaxes(title_text="Normal films flagged (1 − specificity)", **_share_axis())
-    figure.update_yaxes(title_text="Pneumonias flagged (sensitivity)", **_share_axis())
-    return figure
+    figure.layout.update(legend=_legend_inside("right"), hovermode="closest", **_layout())
+    figure.xaxis.update(title={"text": "Normal films flagged (1 − specificity)"}, **_share_axis())
+    figure.yaxis.update(title={"text": "Pneumonias flagged (sensitivity)"}, **_share_axis())
+    return figure.finished()
 
 
 def comparison_roc_figure(curves: Mapping[str, Roc]) -> go.Figure:
     """ROC curves of several versions on the same films, by name, without their bands."""
-    figure = go.Figure()
+    figure = _Drawing()
     _add_chance(figure)
     for index, (name, roc) in enumerate(curves.items()):
-        figure.add_scatter(
+        figure.scatter(
             x=roc.false_positive_rate,
             y=roc.sensitivity,
             mode="lines",
@@ -237,10 +262,10 @@ def comparison_roc_figure(curves: Mapping[str, Roc]) -> go.Figure:
             ],
             hovertemplate=_HOVER,
         )
-    figure.update_layout(legend=_legend_inside("right"), hovermode="closest", **_layout())
-    figure.update_xaxes(title_text="Normal films flagged (1 − specificity)", **_share_axis())
-    figure.update_yaxes(title_text="Pneumonias flagged (sensitivity)", **_share_axis())
-    return figure
+    figure.layout.update(legend=_legend_inside("right"), hovermode="closest", **_layout())
+    figure.xaxis.update(title={"text": "Normal films flagged (1 − specificity)"}, **_share_axis())
+    figure.yaxis.update(title={"text": "Pneumonias flagged (sensitivity)"}, **_share_axis())
+    return figure.finished()
 
 
 def precision_recall_figure(curve: PrecisionRecall, *, current: Evaluation | None = None) -> go.Figure:
@@ -250,8 +275,8 @@ def precision_recall_figure(curve: PrecisionRecall, *, current: Evaluation | Non
         curve: the curve.
         current: figures at the threshold in use, on the same films; gives the interval of the average precision too.
     """
-    figure = go.Figure()
-    figure.add_scatter(
+    figure = _Drawing()
+    figure.scatter(
         x=[0, 1],
         y=[curve.prevalence, curve.prevalence],
         mode="lines",
@@ -260,7 +285,7 @@ def precision_recall_figure(curve: PrecisionRecall, *, current: Evaluation | Non
         name=f"guessing {percent(curve.prevalence)}",
     )
     interval = None if current is None else current.average_precision_interval
-    figure.add_scatter(
+    figure.scatter(
         x=curve.recall,
         y=curve.precision,
         mode="lines",
@@ -277,7 +302,7 @@ def precision_recall_figure(curve: PrecisionRecall, *, current: Evaluation | Non
         hovertemplate=_HOVER,
     )
     if current is not None and current.sensitivity.value is not None and current.precision.value is not None:
-        figure.add_scatter(
+        figure.scatter(
             x=[current.sensitivity.value],
             y=[current.precision.value],
             mode="markers",
@@ -290,12 +315,12 @@ def precision_recall_figure(curve: PrecisionRecall, *, current: Evaluation | Non
             ],
             hovertemplate=_HOVER,
         )
-    figure.update_layout(
+    figure.layout.update(
         legend=_legend_inside("left") | {"traceorder": "reversed"}, hovermode="closest", **_layout()
     )
-    figure.update_xaxes(title_text="Pneumonias flagged (sensitivity, recall)", **_share_axis())
-    figure.update_yaxes(title_text="Flagged films with pneumonia (precision)", **_share_axis())
-    return figure
+    figure.xaxis.update(title={"text": "Pneumonias flagged (sensitivity, recall)"}, **_share_axis())
+    figure.yaxis.update(title={"text": "Flagged films with pneumonia (precision)"}, **_share_axis())
+    return figure.finished()
 
 
 def reliability_figure(after: Reliability, before: Reliability | None = None) -> go.Figure:
@@ -305,8 +330,8 @@ def reliability_figure(after: Reliability, before: Reliability | None = None) ->
         after: of the probabilities as they are shown.
         before: of the same films before calibration.
     """
-    figure = go.Figure()
-    figure.add_scatter(
+    figure = _Drawing()
+    figure.scatter(
         x=[0, 1],
         y=[0, 1],
         mode="lines",
@@ -321,7 +346,7 @@ def reliability_figure(after: Reliability, before: Reliability | None = None) ->
     name = "probability" if before is None else "after calibration"
     _add_reliability(figure, after, name, color=CURVE, symbol="circle", dash="solid", bars=True)
     centres = (after.edges[:-1] + after.edges[1:]) / 2
-    figure.add_bar(
+    figure.bar(
         x=centres,
         y=after.counts,
         width=np.diff(after.edges) * 0.94,
@@ -338,12 +363,12 @@ def reliability_figure(after: Reliability, before: Reliability | None = None) ->
         hovertemplate="%{hovertext}<extra></extra>",
         showlegend=False,
     )
-    figure.update_layout(legend=_legend_above(), hovermode="closest", **_layout())
-    figure.update_xaxes(title_text="Probability of pneumonia", anchor="y2", **_share_axis())
-    figure.update_yaxes(title_text="Share with pneumonia", **_share_axis())
+    figure.layout.update(legend=_legend_above(), hovermode="closest", **_layout())
+    figure.xaxis.update(title={"text": "Probability of pneumonia"}, anchor="y2", **_share_axis())
+    figure.yaxis.update(title={"text": "Share with pneumonia"}, **_share_axis())
     most = int(after.counts.max(initial=1))
-    figure.update_layout(
-        yaxis={"domain": [0.3, 1]},
+    figure.yaxis.update(domain=[0.3, 1])
+    figure.layout.update(
         # Room for the number above the highest bar.
         yaxis2={
             "domain": [0, 0.2],
@@ -355,7 +380,7 @@ def reliability_figure(after: Reliability, before: Reliability | None = None) ->
             "fixedrange": True,
         },
     )
-    return figure
+    return figure.finished()
 
 
 def distribution_figure(distribution: Distribution, *, threshold: float) -> go.Figure:
@@ -364,12 +389,12 @@ def distribution_figure(distribution: Distribution, *, threshold: float) -> go.F
     Heights grow with the square root of the count: most films lie at the two ends, and on an even scale the few
     between them, which a threshold decides on, would not be seen.
     """
-    figure = go.Figure()
+    figure = _Drawing()
     centres = (distribution.edges[:-1] + distribution.edges[1:]) / 2
     width = float(distribution.edges[1] - distribution.edges[0])
     for label in (1, 0):
         counts = (distribution.normal, distribution.pneumonia)[label]
-        figure.add_bar(
+        figure.bar(
             x=centres,
             y=np.sqrt(counts) * (1 if label else -1),
             width=width * 0.9,
@@ -390,13 +415,13 @@ def distribution_figure(distribution: Distribution, *, threshold: float) -> go.F
     )
     top = np.maximum(top, 1) * 1.06
     _add_threshold(figure, threshold, (-top[1], top[0]))
-    figure.update_layout(
+    figure.layout.update(
         barmode="overlay", bargap=0, legend=_legend_above(), hovermode="closest", **_layout()
     )
-    figure.update_xaxes(title_text="Probability of pneumonia", **_share_axis())
+    figure.xaxis.update(title={"text": "Probability of pneumonia"}, **_share_axis())
     ticks = _square_root_ticks(float(top.max()) ** 2)
-    figure.update_yaxes(
-        title_text="Films (square-root scale)",
+    figure.yaxis.update(
+        title={"text": "Films (square-root scale)"},
         range=[-top[1], top[0]],
         tickvals=[*(-np.sqrt(ticks[:0:-1])), *np.sqrt(ticks)],
         ticktext=[f"{count:,}" for count in (*ticks[:0:-1], *ticks)],
@@ -404,7 +429,7 @@ def distribution_figure(distribution: Distribution, *, threshold: float) -> go.F
         zeroline=True,
         zerolinecolor=NEUTRAL,
     )
-    return figure
+    return figure.finished()
 
 
 def sweep_figure(sweep: Sweep, *, threshold: float) -> go.Figure:
@@ -412,7 +437,7 @@ def sweep_figure(sweep: Sweep, *, threshold: float) -> go.Figure:
 
     A rate that the films cannot tell (sensitivity without a film of pneumonia) is left out.
     """
-    figure = go.Figure()
+    figure = _Drawing()
     for label, name in ((1, "sensitivity"), (0, "specificity")):
         rate = getattr(sweep, name)
         low, high = getattr(sweep, f"{name}_low"), getattr(sweep, f"{name}_high")
@@ -420,7 +445,7 @@ def sweep_figure(sweep: Sweep, *, threshold: float) -> go.Figure:
             continue
         _add_band(figure, sweep.thresholds, low, high, colour=CLASS_COLOURS[label])
         wrong, total = (sweep.fn, sweep.fn + sweep.tp) if label else (sweep.fp, sweep.fp + sweep.tn)
-        figure.add_scatter(
+        figure.scatter(
             x=sweep.thresholds,
             y=rate,
             mode="lines",
@@ -436,22 +461,22 @@ def sweep_figure(sweep: Sweep, *, threshold: float) -> go.Figure:
             hovertemplate=_HOVER,
         )
     _add_threshold(figure, threshold, (0, 1))
-    figure.update_layout(legend=_legend_above(), hovermode="closest", **_layout())
-    figure.update_xaxes(title_text="Threshold", **_share_axis(percentages=False))
-    figure.update_yaxes(title_text="Share of the class called rightly", **_share_axis())
-    return figure
+    figure.layout.update(legend=_legend_above(), hovermode="closest", **_layout())
+    figure.xaxis.update(title={"text": "Threshold"}, **_share_axis(percentages=False))
+    figure.yaxis.update(title={"text": "Share of the class called rightly"}, **_share_axis())
+    return figure.finished()
 
 
 def decision_figure(curve: DecisionCurve, *, threshold: float) -> go.Figure:
     """Net benefit against the threshold probability: of the network, of treating all, of treating none."""
-    figure = go.Figure()
+    figure = _Drawing()
     lines = (
         ("treat none", np.zeros_like(curve.thresholds), NEUTRAL, "dot", 1.5),
         ("treat all", curve.treat_all, "#009e73", "dash", 2),
         ("network", curve.model, CURVE, "solid", 2.5),
     )
     for name, benefit, colour, dash, width in lines:
-        figure.add_scatter(
+        figure.scatter(
             x=curve.thresholds,
             y=benefit,
             mode="lines",
@@ -467,12 +492,12 @@ def decision_figure(curve: DecisionCurve, *, threshold: float) -> go.Figure:
     best = max(float(curve.model.max(initial=0)), float(curve.treat_all.max(initial=0)), 0.05)
     span = (-0.15 * best, 1.08 * best)
     _add_threshold(figure, threshold, span)
-    figure.update_layout(
+    figure.layout.update(
         legend=_legend_above() | {"traceorder": "reversed"}, hovermode="closest", **_layout()
     )
-    figure.update_xaxes(title_text="Threshold", **_share_axis(percentages=False))
-    figure.update_yaxes(title_text="Net benefit (true positives a film)", range=span, zeroline=False)
-    return figure
+    figure.xaxis.update(title={"text": "Threshold"}, **_share_axis(percentages=False))
+    figure.yaxis.update(title={"text": "Net benefit (true positives a film)"}, range=span, zeroline=False)
+    return figure.finished()
 
 
 def predictive_figure(
@@ -486,7 +511,7 @@ def predictive_figure(
         prevalence: the clinician's own, in [0, 1].
         base_rate: share of pneumonia in the set, in [0, 1].
     """
-    figure = go.Figure()
+    figure = _Drawing()
     values = [predictive_values(sensitivity, specificity, float(share)) for share in PREVALENCES]
     for label, name, meaning in (
         (1, "PPV", "of the flagged films have pneumonia"),
@@ -501,7 +526,7 @@ def predictive_figure(
             continue
         x, y, low, high = np.array(known).T
         _add_band(figure, x, low, high, colour=CLASS_COLOURS[label])
-        figure.add_scatter(
+        figure.scatter(
             x=x,
             y=y,
             mode="lines",
@@ -518,10 +543,10 @@ def predictive_figure(
     _add_line_up(
         figure, prevalence, (0, 1), f"yours {percent(prevalence)}", colour=CURRENT, dash="longdashdot"
     )
-    figure.update_layout(legend=_legend_above(), hovermode="closest", **_layout())
-    figure.update_xaxes(title_text="Prevalence of pneumonia", **_share_axis())
-    figure.update_yaxes(title_text="Predictive value", **_share_axis())
-    return figure
+    figure.layout.update(legend=_legend_above(), hovermode="closest", **_layout())
+    figure.xaxis.update(title={"text": "Prevalence of pneumonia"}, **_share_axis())
+    figure.yaxis.update(title={"text": "Predictive value"}, **_share_axis())
+    return figure.finished()
 
 
 def subgroup_figure(groups: Sequence[Subgroup]) -> go.Figure:
@@ -529,7 +554,7 @@ def subgroup_figure(groups: Sequence[Subgroup]) -> go.Figure:
 
     The height depends on the number of groups only. The scale begins at 0, 50 or 80 %, so that it seldom moves.
     """
-    figure = go.Figure()
+    figure = _Drawing()
     rows = np.arange(len(groups), dtype=np.float64)
     lowest = 1.0
     for label, name in ((1, "sensitivity"), (0, "specificity")):
@@ -540,7 +565,7 @@ def subgroup_figure(groups: Sequence[Subgroup]) -> go.Figure:
             if share.value is not None and share.interval is not None
         ]
         lowest = min([lowest, *(interval.low for _, _, interval, _, _ in drawn)])
-        figure.add_scatter(
+        figure.scatter(
             x=[value for _, value, _, _, _ in drawn],
             y=[row for row, _, _, _, _ in drawn],
             error_x={
@@ -562,18 +587,18 @@ def subgroup_figure(groups: Sequence[Subgroup]) -> go.Figure:
             hovertemplate=_HOVER,
         )
     start = max(edge for edge in (0.0, 0.5, 0.8) if edge <= max(lowest - 0.02, 0))
-    figure.update_layout(
+    figure.layout.update(
         legend=_legend_above(), hovermode="closest", **_layout(height=130 + 62 * max(len(groups), 2))
     )
-    figure.update_xaxes(
-        title_text="Share called rightly, with 95 % interval",
+    figure.xaxis.update(
+        title={"text": "Share called rightly, with 95 % interval"},
         range=[start - 0.02 * (1 - start), 1 + 0.02 * (1 - start)],
         tickvals=np.linspace(start, 1, 5 if start != 0.5 else 6),
         tickformat=".0%",
         zeroline=False,
         fixedrange=True,
     )
-    figure.update_yaxes(
+    figure.yaxis.update(
         range=[len(groups) - 0.5, -0.5],
         tickvals=rows,
         ticktext=[
@@ -583,7 +608,7 @@ def subgroup_figure(groups: Sequence[Subgroup]) -> go.Figure:
         zeroline=False,
         fixedrange=True,
     )
-    return figure
+    return figure.finished()
 
 
 def history_figure(frame: pandas.DataFrame, figure: HistoryFigure) -> go.Figure:
@@ -595,7 +620,7 @@ def history_figure(frame: pandas.DataFrame, figure: HistoryFigure) -> go.Figure:
             marks the first epoch with larger ones.
         figure: which one.
     """
-    drawn = go.Figure()
+    drawn = _Drawing()
     epochs = np.asarray(
         frame["epoch"] if "epoch" in frame else np.arange(1, len(frame) + 1), dtype=np.float64
     )
@@ -606,7 +631,7 @@ def history_figure(frame: pandas.DataFrame, figure: HistoryFigure) -> go.Figure:
         values = _history_values(frame, prefix, figure)
         if values is None:
             continue
-        drawn.add_scatter(
+        drawn.scatter(
             x=epochs,
             y=values,
             mode="lines+markers" if epochs.size <= 100 else "lines",
@@ -620,17 +645,17 @@ def history_figure(frame: pandas.DataFrame, figure: HistoryFigure) -> go.Figure:
             ],
             hovertemplate=_HOVER,
         )
-    known = [value for trace in drawn.data for value in trace.y if np.isfinite(value)]
+    known = [value for trace in drawn.traces for value in trace["y"] if np.isfinite(value)]
     if "side" in frame and known:
         span = (min(known), max(known))
         sides = np.asarray(frame["side"], dtype=np.float64)
         for index in np.flatnonzero(np.diff(sides) != 0) + 1:
             between = float(epochs[index - 1] + epochs[index]) / 2
             _add_line_up(drawn, between, span, f"images of {sides[index]:.0f} px", colour=NEUTRAL, dash="dot")
-    drawn.update_layout(legend=_legend_above(), hovermode="closest", **_layout(height=HISTORY_HEIGHT))
-    drawn.update_xaxes(title_text="Epoch", tickformat="d", nticks=12, zeroline=False)
-    drawn.update_yaxes(title_text=HISTORY_NAMES[figure], nticks=7, zeroline=False)
-    return drawn
+    drawn.layout.update(legend=_legend_above(), hovermode="closest", **_layout(height=HISTORY_HEIGHT))
+    drawn.xaxis.update(title={"text": "Epoch"}, tickformat="d", nticks=12, zeroline=False)
+    drawn.yaxis.update(title={"text": HISTORY_NAMES[figure]}, nticks=7, zeroline=False)
+    return drawn.finished()
 
 
 def interval_in_words(value: float | None, interval: Interval | None) -> str:
@@ -720,19 +745,19 @@ def _transparent(colour: str, opacity: float = 0.22) -> str:
     return f"rgba({red}, {green}, {blue}, {opacity})"
 
 
-def _add_chance(figure: go.Figure) -> None:
-    figure.add_scatter(x=[0, 1], y=[0, 1], mode="lines", line=_MARK, hoverinfo="skip", name="chance")
+def _add_chance(figure: _Drawing) -> None:
+    figure.scatter(x=[0, 1], y=[0, 1], mode="lines", line=_MARK, hoverinfo="skip", name="chance")
 
 
-def _add_legend_text(figure: go.Figure, text: str) -> None:
+def _add_legend_text(figure: _Drawing, text: str) -> None:
     """A line of the legend without anything in the plot."""
-    figure.add_scatter(
+    figure.scatter(
         x=[None], y=[None], mode="markers", marker={"color": NEUTRAL, "symbol": "line-ew"}, name=text
     )
 
 
 def _add_band(
-    figure: go.Figure,
+    figure: _Drawing,
     x: NDArray[np.float64],
     low: NDArray[np.float64],
     high: NDArray[np.float64],
@@ -740,19 +765,19 @@ def _add_band(
     colour: str,
 ) -> None:
     common = {"x": x, "mode": "lines", "line": {"width": 0}, "hoverinfo": "skip", "showlegend": False}
-    figure.add_scatter(y=high, **common)
-    figure.add_scatter(y=low, fill="tonexty", fillcolor=_transparent(colour), **common)
+    figure.scatter(y=high, **common)
+    figure.scatter(y=low, fill="tonexty", fillcolor=_transparent(colour), **common)
 
 
-def _add_threshold(figure: go.Figure, threshold: float, span: tuple[float, float]) -> None:
+def _add_threshold(figure: _Drawing, threshold: float, span: tuple[float, float]) -> None:
     _add_line_up(figure, threshold, span, f"threshold {threshold:.3f}", colour=CURRENT, dash="longdashdot")
 
 
 def _add_line_up(
-    figure: go.Figure, x: float, span: tuple[float, float], name: str, *, colour: str, dash: str
+    figure: _Drawing, x: float, span: tuple[float, float], name: str, *, colour: str, dash: str
 ) -> None:
     """A vertical line that the legend names: two of them near each other keep their names apart there."""
-    figure.add_scatter(
+    figure.scatter(
         x=[x, x],
         y=list(span),
         mode="lines",
@@ -763,7 +788,7 @@ def _add_line_up(
 
 
 def _add_reliability(
-    figure: go.Figure,
+    figure: _Drawing,
     reliability: Reliability,
     name: str,
     *,
@@ -776,7 +801,7 @@ def _add_reliability(
     filled = reliability.counts > 0
     mean, share = reliability.mean_probability[filled], reliability.share[filled]
     low, high = reliability.low[filled], reliability.high[filled]
-    figure.add_scatter(
+    figure.scatter(
         x=mean,
         y=share,
         error_y={
@@ -836,11 +861,11 @@ def _curve_hover(roc: Roc, index: int) -> str:
 
 
 def _add_point(
-    figure: go.Figure, name: str, rates: OperatingRates, *, symbol: str, color: str, size: int
+    figure: _Drawing, name: str, rates: OperatingRates, *, symbol: str, color: str, size: int
 ) -> None:
     if rates.sensitivity.value is None or rates.specificity.value is None:
         return
-    figure.add_scatter(
+    figure.scatter(
         x=[1 - rates.specificity.value],
         y=[rates.sensitivity.value],
         mode="markers",

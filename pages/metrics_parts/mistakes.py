@@ -7,11 +7,10 @@ from pathlib import Path, PurePosixPath
 
 import numpy as np
 import streamlit as st
-from PIL import Image
 
-from model.films import ImageError, read_xray
 from pages.metrics_parts import common
 from pages.metrics_parts.common import Context
+from utils import data_sets
 from utils.decisions import format_probability
 
 KINDS = {"fn": "missed pneumonias", "fp": "false alarms"}
@@ -82,10 +81,10 @@ def gallery(context: Context, indices: np.ndarray) -> None:
         name = PurePosixPath(context.measured.files[index]).name
         subgroup = str(context.measured.table["subgroup"].iloc[index])
         with grid.cell():
-            if image is None:
-                st.caption("This film cannot be opened.")
-            else:
+            if image:
                 st.image(image, width="stretch", alt=f"Chest X-ray {name}")
+            else:
+                st.caption("This film cannot be opened.")
             st.markdown(
                 f"**{_probability(context, index)}** {_escaped(subgroup)}  \n:small[{_escaped(name)}]"
             )
@@ -102,20 +101,15 @@ def _escaped(name: str) -> str:
     )
 
 
-def picture(folder: Path | None, name: str) -> Image.Image | None:
-    """The film, made small, or None where it is not there or cannot be read.
+def picture(folder: Path | None, name: str) -> str:
+    """The film, made small, as a data: address; empty where it is not there or cannot be read.
 
     Only files inside `folder` are opened, whatever the predictions file says.
     """
     if folder is None:
-        return None
+        return ""
     root = folder.resolve()
     path = (root / name).resolve()
     if not path.is_relative_to(root) or not path.is_file():
-        return None
-    try:
-        image = Image.fromarray(read_xray(path.read_bytes()).pixels)
-    except (ImageError, OSError):
-        return None
-    image.thumbnail((SIDE, SIDE))
-    return image
+        return ""
+    return data_sets.picture(path, longest=SIDE)[0]

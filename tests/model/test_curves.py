@@ -327,6 +327,39 @@ def test_comparing_areas_equals_delongs_definition(decimals: int) -> None:
     assert (turned.difference, turned.p_value) == pytest.approx((-found.difference, found.p_value))
 
 
+# DeLong's own example: 43 patients with ovarian cancer (albumin, total protein, K-G score, outcome), as the SAS/STAT user's
+# guide lists them in "Comparing Receiver Operating Characteristic Curves", with the figures that it prints.
+OVARIAN_CANCER = """
+3.0 5.8 10 0  3.2 6.3 5 1  3.9 6.8 3 1  2.8 4.8 6 0  3.2 5.8 3 1  0.9 4.0 5 0  2.5 5.7 8 0  1.6 5.6 5 1  3.8 5.7 5 1
+3.7 6.7 6 1  3.2 5.4 4 1  3.8 6.6 6 1  4.1 6.6 5 1  3.6 5.7 5 1  4.3 7.0 4 1  3.6 6.7 4 0  2.3 4.4 6 1  4.2 7.6 4 0
+4.0 6.6 6 0  3.5 5.8 6 1  3.8 6.8 7 1  3.0 4.7 8 0  4.5 7.4 5 1  3.7 7.4 5 1  3.1 6.6 6 1  4.1 8.2 6 1  4.3 7.0 5 1
+4.3 6.5 4 1  3.2 5.1 5 1  2.6 4.7 6 1  3.3 6.8 6 0  1.7 4.0 7 0  3.7 6.1 5 1  3.3 6.3 7 1  4.2 7.7 6 1  3.5 6.2 5 1
+2.9 5.7 9 0  2.1 4.8 7 1  2.8 6.2 8 0  4.0 7.0 7 1  3.3 5.7 6 1  3.7 6.9 5 1  3.6 6.6 5 1
+"""
+
+
+@pytest.mark.parametrize(
+    ("column", "area", "difference", "low", "high", "p_value"),
+    [
+        (0, 0.7366, 0.0108, -0.1761, 0.1976, 0.9102),  # albumin against the K-G score
+        (1, 0.6478, -0.0780, -0.2830, 0.1271, 0.4561),  # total protein against the K-G score
+    ],
+)
+def test_comparing_areas_equals_delongs_published_example(
+    column: int, area: float, difference: float, low: float, high: float, p_value: float
+) -> None:
+    patients = np.array(OVARIAN_CANCER.split(), dtype=np.float64).reshape(-1, 4)
+    labels = (patients[:, 3] == 0).astype(np.int64)
+    # Little albumin or protein, but a high score, speaks for the event; brought into [0, 1].
+    test, score = 1 - patients[:, column] / 10, patients[:, 2] / 10
+    found = curves.compare_auc(labels, test, score)
+    assert (found.first, found.second) == pytest.approx((area, 0.7258), abs=5e-5)
+    assert found.difference == pytest.approx(difference, abs=6e-5)
+    assert found.interval is not None
+    assert (found.interval.low, found.interval.high) == pytest.approx((low, high), abs=5e-5)
+    assert found.p_value == pytest.approx(p_value, abs=5e-5)
+
+
 def test_comparing_areas_by_patients() -> None:
     labels, first = many(120, seed=3)
     second = np.clip(first + np.random.default_rng(4).normal(0, 0.2, 120), 0, 1)

@@ -373,9 +373,9 @@ def test_only_films_inside_the_folder_are_opened(tmp_path: Path, name: str) -> N
     film.save(tmp_path / "secret.png")
     film.save(folder / "good.png")
     (folder / "text.png").write_text("Dear colleague")
-    assert mistakes.picture(folder, "good.png") is not None
-    assert mistakes.picture(folder, name) is None
-    assert mistakes.picture(None, "good.png") is None
+    assert mistakes.picture(folder, "good.png").startswith("data:image/jpeg;base64,")
+    assert mistakes.picture(folder, name) == ""
+    assert mistakes.picture(None, "good.png") == ""
 
 
 def test_two_versions_side_by_side(version: Version) -> None:
