@@ -33,7 +33,6 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from model import architectures
 from model.augmentation import RECIPES, augment
@@ -42,7 +41,6 @@ from model.datacheck import width_auc
 from model.dataset import (
     DatasetError,
     Film,
-    ValidationMethod,
     fingerprint,
     hold_out,
     labels,
@@ -50,6 +48,7 @@ from model.dataset import (
 )
 from model.evaluation import evaluate
 from model.films import ImageError, prepare, read_xray
+from model.recipes import ConfigError, TrainingConfig, default_config, read_config
 from model.registry import CLASSES, Card, Predictions, Version, VersionError, write_version
 
 if TYPE_CHECKING:
@@ -61,78 +60,23 @@ class TrainingError(Exception):
     """The run cannot start or go on; one sentence that says what to do."""
 
 
-class TrainingConfig(BaseModel):
-    """Every choice of a run. The defaults made the released network."""
+class TrainingStopped(TrainingError):  # noqa: N818
+    """The run was stopped on request and leaves no version."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
-    architecture: Literal["vgg16_scratch"] = "vgg16_scratch"
-    starting_weights: str = "imagenet"
-    """A weights file (.h5 without top, or .npz of kernels), ``imagenet`` (Keras' cache or download) or ``none``."""
-    stages: tuple[tuple[int, int], ...] = ((64, 6), (112, 12))
-    """(side in pixels, epochs): small films first, because an epoch's time goes with the square of the side."""
-    batch_size: int = Field(default=32, ge=2)
-    learning_rate: float = Field(default=7e-4, gt=0)
-    warmup: float = Field(default=0.1, ge=0, lt=1)
-    """Share of the steps in which the learning rate rises."""
-    weight_decay: float = Field(default=0.02, ge=0)
-    label_smoothing: float = Field(default=0.05, ge=0, lt=1)
-    class_weights: bool = True
-    """Weigh the classes so that each counts the same."""
-    average: float = Field(default=0.995, ge=0, lt=1)
-    """Momentum of the moving average of the weights; 0: none."""
-    augmentation: str = "films"
-    patience: int = Field(default=0, ge=0)
-    """Stop after this many epochs without a better validation AUC; 0: never."""
-    validation: ValidationMethod = "edges"
-    validation_fraction: float = Field(default=0.15, gt=0, lt=1)
-    validation_seed: int = 0
-    validation_series: str | None = None
-    """A series of names to hold out whole, for judging how a recipe does on films from elsewhere."""
-    calibration_recipe: str = "departments"
-    calibration_views: int = Field(default=4, ge=0)
-    """Calibration and operating points are fitted on this many changed views of each validation film, because films
-    from elsewhere differ from those at hand; 0: on the validation films as they are."""
-    prevalence: float = Field(default=0.5, gt=0, lt=1)
-    """Share of pneumonia for which the probabilities are made right."""
-    seed: int = 0
-    mixed_precision: bool | None = None
-    """bf16 arithmetic; None: where the processor has it."""
-
-    @field_validator("augmentation", "calibration_recipe")
-    @classmethod
-    def _known(cls, name: str) -> str:
-        if name not in RECIPES:
-            raise ValueError(f"must be one of {', '.join(RECIPES)}, not {name!r}")
-        return name
-
-    @field_validator("stages")
-    @classmethod
-    def _sides(cls, stages: tuple[tuple[int, int], ...]) -> tuple[tuple[int, int], ...]:
-        if not stages or any(side < 16 or side % 16 or epochs < 1 for side, epochs in stages):
-            raise ValueError(
-                "needs (side, epochs) pairs with sides that are multiples of 16 and at least one epoch"
-            )
-        return stages
-
-    @property
-    def epochs(self) -> int:
-        return sum(epochs for _, epochs in self.stages)
-
-    def stage_of(self, epoch: int) -> tuple[int, int]:
-        """(side, first epoch after this stage) of a zero-based epoch."""
-        end = 0
-        for side, epochs in self.stages:
-            end += epochs
-            if epoch < end:
-                return side, end
-        raise IndexError(epoch)
+Phase = Literal["reading films", "features", "training", "calibrating", "testing", "writing"]
+Stop = Literal["", "discard", "keep"]
+"""What is asked of a run: to go on, to end without a version, to end with the best epoch so far."""
 
 
 @dataclass(frozen=True)
 class Progress:
-    """Where a run is. ``step`` and ``steps`` count the batches of the whole run."""
+    """Where a run is. ``step`` and ``steps`` count the batches of the phase, in ``training`` those of all epochs.
 
+    ``seconds_left`` is of the phase; ``loss`` is not a number outside ``training``.
+    """
+
+    phase: Phase
     epoch: int
     epochs: int
     step: int
@@ -181,10 +125,13 @@ def train(
     data: Path,
     out: Path,
     *,
-    config: TrainingConfig = TrainingConfig(),
+    config: TrainingConfig | None = None,
+    run: Path | None = None,
     resume: bool = False,
+    who: str = "",
     size: architectures.Size = architectures.Size(),
     progress: Callable[[Progress], None] = lambda _: None,
+    stop: Callable[[], Stop] = lambda: "",
 ) -> Version:
     """Train on ``data`` and write the version folder ``out``; returns the version.
 
@@ -192,8 +139,8 @@ def train(
     """
     import keras
 
-    run = out.with_name(f"{out.name}.run")
-    config = _open_run(run, out, config, resume=resume)
+    run = run or out.with_name(f"{out.name}.run")
+    config = _open_run(run, out, config or default_config(), resume=resume)
     dataset = read_dataset(data)
     source = dataset.split("train") or dataset.split("all")
     training_films, validation_films = hold_out(
@@ -211,7 +158,7 @@ def train(
     keras.config.set_dtype_policy("mixed_bfloat16" if mixed else "float32")
     try:
         network, started_from = _start(run, config, size, steps=_steps(training, config))
-        _fit(network, run, config, training, validation, progress)
+        _fit(network, run, config, training, validation, progress, stop)
         if config.average:
             network.optimizer.finalize_variable_values(network.trainable_variables)
         settle_batch_statistics(network, training, config)
@@ -245,6 +192,11 @@ def _open_run(run: Path, out: Path, config: TrainingConfig, *, resume: bool) -> 
     return config
 
 
+def _obey(wanted: Stop) -> None:
+    if wanted:
+        raise TrainingStopped("The run was stopped.")
+
+
 def _replace(path: Path, write: Callable[[Path], object]) -> None:
     """Write a file beside its place and rename it: a kill leaves the old one whole."""
     beside = path.with_name(f"unfinished-{path.name}")
@@ -271,8 +223,8 @@ def _start(
     schedule = keras.optimizers.schedules.CosineDecay(
         initial_learning_rate=0.0,
         warmup_target=config.learning_rate,
-        warmup_steps=int(config.warmup * config.epochs * steps),
-        decay_steps=max(int((1 - config.warmup) * config.epochs * steps), 1),
+        warmup_steps=int(config.warmup * config.total_epochs * steps),
+        decay_steps=max(int((1 - config.warmup) * config.total_epochs * steps), 1),
         alpha=0.01,
     )
     network.compile(
@@ -381,6 +333,7 @@ def _fit(
     training: Films,
     validation: Films,
     progress: Callable[[Progress], None],
+    stop: Callable[[], Stop],
 ) -> None:
     import keras
     import pandas
@@ -413,7 +366,9 @@ def _fit(
             seconds = (monotonic() - self.began) * (left + later) / self.units
             step = self.epoch * steps + batch + 1
             loss = float((logs or {}).get("loss", float("nan")))
-            progress(Progress(self.epoch + 1, config.epochs, step, config.epochs * steps, seconds, loss))
+            whole = config.total_epochs
+            progress(Progress("training", self.epoch + 1, whole, step, whole * steps, seconds, loss))
+            _obey(stop())
 
         def on_epoch_begin(self, epoch: int, logs: dict[str, float] | None = None) -> None:
             self.epoch = epoch
@@ -436,7 +391,7 @@ def _fit(
     callbacks: list[keras.callbacks.Callback] = [Follow()]
     if config.average:
         callbacks.append(keras.callbacks.SwapEMAWeights())
-    while done < config.epochs:
+    while done < config.total_epochs:
         side, end = config.stage_of(done)
         network.fit(
             training_batches(training, side, config),
@@ -729,39 +684,8 @@ def run(arguments: argparse.Namespace, *, versions: Path) -> int:
                 bar.update(now.step - bar.n)
 
             version = train(arguments.data, out, config=config, resume=arguments.resume, progress=show)
-    except (TrainingError, DatasetError, VersionError) as error:
+    except (TrainingError, ConfigError, DatasetError, VersionError) as error:
         print(f"python -m model train: {error}", file=sys.stderr)
         return 1
     print(f"{version.name}: written to {version.folder}")
     return 0
-
-
-def read_config(
-    file: Path | None, changes: Sequence[str], *, architecture: str | None = None
-) -> TrainingConfig:
-    """The settings of a JSON file with ``key=value`` changes on top; `TrainingError` says what is wrong."""
-    import json
-
-    values: dict[str, Any] = {}
-    try:
-        if file is not None:
-            values = json.loads(file.read_text())
-        for change in changes:
-            key, separator, text = change.partition("=")
-            if not separator:
-                raise TrainingError(f"--set takes key=value, not {change!r}.")
-            try:
-                values[key] = json.loads(text)
-            except json.JSONDecodeError:
-                values[key] = text
-        if architecture is not None:
-            values["architecture"] = architecture
-        return TrainingConfig.model_validate(values)
-    except OSError:
-        raise TrainingError(f"The settings file {file} cannot be read.") from None
-    except json.JSONDecodeError as error:
-        raise TrainingError(f"The settings file {file} is not JSON: {error}.") from None
-    except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"]) or "the settings"
-        raise TrainingError(f"{where}: {first['msg']} (got {first['input']!r}).") from None

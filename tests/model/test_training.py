@@ -9,11 +9,13 @@ import pytest
 from PIL import Image
 
 from model import architectures, training
+from model.recipes import default_config
 from model.registry import read_version
-from model.training import Progress, TrainingConfig, TrainingError, read_config, train
+from model.training import Progress, TrainingError, train
 
 SIZE = architectures.Size(blocks=((1, 4), (1, 4), (1, 6), (1, 6), (1, 8)), head_units=8)
-CONFIG = TrainingConfig(
+CONFIG = default_config(
+    "vgg16_scratch",
     stages=((32, 1), (48, 2)),
     starting_weights="none",
     batch_size=8,
@@ -207,30 +209,6 @@ def test_batch_statistics_are_plain_means_over_batches(films: Path) -> None:
     )
     np.testing.assert_allclose(values.mean((0, 1, 2)), 0, atol=0.15)
     np.testing.assert_allclose(values.std((0, 1, 2)), 1, atol=0.15)
-
-
-def test_settings_from_file_and_command_line(tmp_path: Path) -> None:
-    file = tmp_path / "config.json"
-    file.write_text('{"learning_rate": 0.001, "stages": [[64, 2]]}')
-    config = read_config(file, ["learning_rate=0.002", "starting_weights=none"])
-    assert (config.learning_rate, config.starting_weights, config.epochs) == (0.002, "none", 2)
-
-
-@pytest.mark.parametrize(
-    ("change", "message"),
-    [
-        ("learning_rate", "key=value"),
-        ("learning_rate=-1", "learning_rate: .*greater than 0"),
-        ("stages=[[50,1]]", "multiples of 16"),
-        ("augmentation=wild", "must be one of films, gentle"),
-        ("colour=red", "colour: Extra inputs"),
-    ],
-)
-def test_wrong_settings_are_named(change: str, message: str) -> None:
-    with pytest.raises(TrainingError, match=message):
-        read_config(None, [change])
-    with pytest.raises(TrainingError, match="cannot be read"):
-        read_config(Path("missing.json"), [])
 
 
 def test_missing_weights_file_is_named(films: Path, tmp_path: Path) -> None:
