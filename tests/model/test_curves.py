@@ -327,8 +327,8 @@ def test_comparing_areas_equals_delongs_definition(decimals: int) -> None:
     assert (turned.difference, turned.p_value) == pytest.approx((-found.difference, found.p_value))
 
 
-# DeLong's own example: 43 patients with ovarian cancer (albumin, total protein, K-G score, outcome), as the SAS/STAT user's
-# guide lists them in "Comparing Receiver Operating Characteristic Curves", with the figures that it prints.
+# DeLong's own example: 43 patients with ovarian cancer (albumin, total protein, K-G score, outcome), as the SAS/STAT
+# user's guide lists them in "Comparing Receiver Operating Characteristic Curves", with the figures that it prints.
 OVARIAN_CANCER = """
 3.0 5.8 10 0  3.2 6.3 5 1  3.9 6.8 3 1  2.8 4.8 6 0  3.2 5.8 3 1  0.9 4.0 5 0  2.5 5.7 8 0  1.6 5.6 5 1  3.8 5.7 5 1
 3.7 6.7 6 1  3.2 5.4 4 1  3.8 6.6 6 1  4.1 6.6 5 1  3.6 5.7 5 1  4.3 7.0 4 1  3.6 6.7 4 0  2.3 4.4 6 1  4.2 7.6 4 0
