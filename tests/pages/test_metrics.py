@@ -365,6 +365,14 @@ def test_mistakes_show_their_films_where_they_are_at_hand(
     assert words(app).count("cannot be opened") == min(missed.size, mistakes.PAGE_SIZE) - 3
 
 
+def test_a_film_at_the_threshold_itself_is_listed_where_it_is_counted(version: Version) -> None:
+    threshold = float(np.sort(measured(version).measured.probabilities)[60])
+    context = measured(version, threshold=threshold)
+    counts = context.result.confusion
+    for cell in ("tn", "fp", "fn", "tp"):
+        assert context.measured.chosen(cell, threshold=threshold).size == getattr(counts, cell)
+
+
 @pytest.mark.parametrize("name", ["../secret.png", "/etc/hostname", "missing.png", "text.png"])
 def test_only_films_inside_the_folder_are_opened(tmp_path: Path, name: str) -> None:
     folder = tmp_path / "films"
