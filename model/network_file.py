@@ -80,6 +80,28 @@ def check_configuration(configuration: Any, *, name: str = "model.h5") -> None:
             )
 
 
+def input_shape(configuration: dict[str, Any]) -> tuple[int | None, ...] | None:
+    """The shape of one batch that a network of this ``model_config`` takes, as (None, 224, 224, 3); None: not said.
+
+    It stands at the first layer that says one: ``batch_shape`` since Keras 3, ``batch_input_shape`` before. A nested
+    network is looked into.
+    """
+    settings = configuration.get("config")
+    layers = (
+        settings.get("layers") if isinstance(settings, dict) else settings
+    )  # a list in Keras 1 and early 2
+    for layer in layers if isinstance(layers, list) else ():
+        own = layer.get("config") if isinstance(layer, dict) else None
+        if not isinstance(own, dict):
+            continue
+        shape = own.get("batch_shape") or own.get("batch_input_shape")
+        if isinstance(shape, list) and all(side is None or type(side) is int for side in shape):
+            return tuple(shape)
+        if layer.get("class_name") in CONTAINERS and (found := input_shape(layer)) is not None:
+            return found
+    return None
+
+
 def check_network_file(path: Path) -> dict[str, Any]:
     """Check that ``path`` is a whole Keras ``.h5`` of plain layers, and return its ``model_config``.
 

@@ -8,6 +8,10 @@
               predictions/validation.csv, test.csv file, patient, label, subgroup, probability
 
 A folder is written beside its final name and renamed into place: a half-written version is never seen.
+
+Which version is in use stands in a journal beside the versions of the site (`LOG_FILE`): the last one that was promoted
+or rolled back to and still stands unchanged, else the newest released one. A line of the journal is there or not, so
+there is never a moment without a version in use.
 """
 
 from __future__ import annotations
@@ -16,8 +20,9 @@ import hashlib
 import re
 import shutil
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -26,6 +31,7 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationErro
 
 from model.calibration import Calibration, OperatingPoint
 from model.dataset import CLASSES as CLASSES
+from model.journal import Journal, JournalError
 from model.network_file import NetworkFileError, check_network_file
 
 if TYPE_CHECKING:
@@ -38,6 +44,8 @@ MODEL_FILE = "model.h5"
 CARD_FILE = "card.json"
 HISTORY_FILE = "history.csv"
 PREDICTIONS_FOLDER = "predictions"
+LOG_FILE = "log.jsonl"
+LONGEST_TEXT = 500
 PREDICTION_COLUMNS = ("file", "patient", "label", "subgroup", "probability")
 NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$"
 
@@ -281,24 +289,15 @@ def list_versions(*roots: Path) -> tuple[Version, ...]:
 def find_version(name_or_path: str | Path | None, *roots: Path) -> Version:
     """The version of that name under ``roots`` (default: the released ones) or in that folder, verified.
 
-    ``None`` means the newest version of the first root that holds any; callers put RELEASED first.
+    ``None`` means the one in use, see :func:`version_in_use`; callers put RELEASED first.
 
     Raises:
         VersionError: there is none, or it cannot be used.
     """
     roots = roots or (RELEASED,)
     if name_or_path is None or not str(name_or_path):
-        problems: list[VersionError] = []
-        for root in roots:
-            versions, damaged = scan_versions(root)
-            problems.extend(damaged)
-            if versions:
-                return read_version(versions[0].folder)
-        if problems:
-            raise problems[0]
-        places = " or ".join(str(root) for root in roots)
-        raise VersionError(f"There is no model version in {places}; restore the folder or train one.")
-    versions, damaged = scan_versions(*roots)
+        return read_version(version_in_use(*roots).folder)
+    versions, _ = scan_versions(*roots)
     for version in versions:
         if version.name == str(name_or_path):
             return read_version(version.folder)
@@ -311,6 +310,270 @@ def find_version(name_or_path: str | Path | None, *roots: Path) -> Version:
                 return read_version(root / folder)
     known = ", ".join(version.name for version in versions) or "none"
     raise VersionError(f"There is no version {str(name_or_path)!r}; known versions: {known}.")
+
+
+class Change(BaseModel):
+    """One line of the journal of versions.
+
+    Attributes:
+        action: what was done.
+        who: by whom.
+        when: when, with a time zone.
+        before: name of the version in use before; empty where that has nothing to do with it (``from`` in the file).
+        to: name of the version promoted, rolled back to, imported or deleted.
+        sha256: of that version's network.
+        reason: why, in one sentence; may be empty.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="ignore", populate_by_name=True)
+
+    action: Literal["promote", "rollback", "import", "delete"]
+    who: str = Field(min_length=1, max_length=LONGEST_TEXT)
+    when: AwareDatetime
+    before: str = Field(default="", alias="from")
+    to: str
+    sha256: str
+    reason: str = Field(default="", max_length=LONGEST_TEXT)
+
+
+def journal(site: Path) -> Journal[Change]:
+    """The journal of the versions of a site; ``site`` is the root that its own versions lie in."""
+    return Journal(site / LOG_FILE, Change)
+
+
+def history(site: Path) -> tuple[Change, ...]:
+    """All that was changed, newest first."""
+    return tuple(reversed(journal(site).lines()))
+
+
+def version_in_use(*roots: Path) -> Version:
+    """The version that films are read with; its network is not looked into (:func:`read_version` does).
+
+    The last one that was promoted or rolled back to; where it is gone or its card describes another network by now, the
+    one before it, and so on; where there is none, the newest version of the first root that holds any.
+
+    Args:
+        roots: as :func:`find_version`. The journal lies in the last of them, the site's.
+
+    Raises:
+        VersionError: there is none.
+    """
+    roots = roots or (RELEASED,)
+    versions, _ = scan_versions(*roots)
+    for change in reversed(_steps(journal(roots[-1]).lines())):
+        if (version := _standing(change.to, change.sha256, versions)) is not None:
+            return version
+    return _standard(roots)
+
+
+def _standard(roots: Sequence[Path]) -> Version:
+    """The version in use where nothing was ever promoted."""
+    problems: list[VersionError] = []
+    for root in roots:
+        versions, damaged = scan_versions(root)
+        problems.extend(damaged)
+        if versions:
+            return versions[0]
+    if problems:
+        raise problems[0]
+    places = " or ".join(str(root) for root in roots)
+    raise VersionError(f"There is no model version in {places}; restore the folder or train one.")
+
+
+def _steps(changes: Sequence[Change]) -> list[Change]:
+    """The promotions that no rollback has taken back, oldest first, the last one's version in use.
+
+    A rollback to a version that is not among them, as the released one before the first promotion, stands as the only
+    step.
+    """
+    steps: list[Change] = []
+    for change in changes:
+        if change.action == "promote":
+            steps.append(change)
+        elif change.action == "rollback":
+            while steps and (steps[-1].to, steps[-1].sha256) != (change.to, change.sha256):
+                steps.pop()
+            if not steps:
+                steps.append(change)
+    return steps
+
+
+def _standing(name: str, sha256: str, versions: Sequence[Version]) -> Version | None:
+    return next(
+        (version for version in versions if version.name == name and version.card.sha256 == sha256), None
+    )
+
+
+def rollback_target(*roots: Path) -> Version | None:
+    """The version that :func:`rollback` would go back to; None where there is nothing to take back."""
+    try:
+        now = version_in_use(*roots)
+    except VersionError:
+        return None
+    versions, _ = scan_versions(*roots)
+    steps = _steps(journal(roots[-1]).lines())
+    earlier = [_standing(step.to, step.sha256, versions) for step in steps[:-1]]
+    if steps and steps[0].action == "promote":  # what was in use before the first promotion
+        earlier.insert(0, next((version for version in versions if version.name == steps[0].before), None))
+    return next((version for version in reversed(earlier) if version not in (None, now)), None)
+
+
+def activate(
+    name: str,
+    *roots: Path,
+    who: str,
+    reason: str = "",
+    check: Callable[[Version], None],
+) -> Change:
+    """Promote a version: from this line of the journal on every film is read with it.
+
+    Args:
+        name: of a version under ``roots``.
+        roots: as :func:`version_in_use`.
+        who: who promotes it; kept.
+        reason: why; kept.
+        check: raises VersionError where the version may not go into use, as `model.smoke.smoke_test` does.
+
+    Raises:
+        VersionError: there is no such version, it is damaged, was not evaluated, failed the check, is in use already,
+            nobody is named, or the journal cannot be written. What was in use stays in use.
+    """
+    _named(who)
+    version = _fit_for_use(name, roots, check)
+    return _put_in_use(version, roots, action="promote", who=who, reason=reason)
+
+
+def rollback(*roots: Path, who: str, reason: str = "", check: Callable[[Version], None]) -> Change:
+    """Take the last promotion back that was not taken back yet; arguments and errors as :func:`activate`."""
+    _named(who)
+    target = rollback_target(*roots)
+    if target is None:
+        raise VersionError("There is nothing to roll back to: no other version was in use before.")
+    version = _fit_for_use(target.name, roots, check)
+    return _put_in_use(version, roots, action="rollback", who=who, reason=reason)
+
+
+def _named(who: str) -> None:
+    if not who.strip():
+        raise VersionError("Say who changes the versions: it is kept with the name.")
+
+
+def is_evaluated(version: Version) -> bool:
+    """Whether the version has operating points and was measured on labelled films."""
+    return bool(version.card.operating_points) and any(
+        (version.folder / PREDICTIONS_FOLDER / f"{split}.csv").is_file() for split in ("test", "validation")
+    )
+
+
+def _fit_for_use(name: str, roots: Sequence[Path], check: Callable[[Version], None]) -> Version:
+    # By name, never by path: what is in use must be found again among the roots.
+    found = next((version for version in scan_versions(*roots)[0] if version.name == name), None)
+    version = find_version(name, *roots) if found is None else read_version(found.folder)
+    if found is None:
+        raise VersionError(f"{name} lies outside the folders of versions; import it first.")
+    if not is_evaluated(version):
+        raise VersionError(
+            f"Version {name} was not evaluated on labelled films yet; import it once more with a folder of them."
+        )
+    check(version)
+    return version
+
+
+def _put_in_use(
+    version: Version, roots: Sequence[Path], *, action: Literal["promote", "rollback"], who: str, reason: str
+) -> Change:
+    try:
+        with journal(roots[-1]).locked() as add:
+            # Looked at again under the lock: the version may be gone, or another one in use by now.
+            read_version(version.folder, verify=False)
+            try:
+                now = version_in_use(*roots)
+            except VersionError:
+                now = None
+            if now is not None and (now.name, now.card.sha256) == (version.name, version.card.sha256):
+                raise VersionError(f"Version {version.name} is in use already.")
+            change = Change(
+                action=action,
+                who=who.strip()[:LONGEST_TEXT],
+                when=datetime.now(UTC),
+                before="" if now is None else now.name,
+                to=version.name,
+                sha256=version.card.sha256,
+                reason=reason.strip()[:LONGEST_TEXT],
+            )
+            add(change)
+    except JournalError as error:
+        raise VersionError(str(error)) from None
+    return change
+
+
+def record_import(version: Version, site: Path, *, who: str, reason: str = "") -> None:
+    """Note in the journal that a version came from elsewhere.
+
+    Raises:
+        VersionError: the journal cannot be written.
+    """
+    change = Change(
+        action="import",
+        who=(who.strip() or "unknown")[:LONGEST_TEXT],
+        when=datetime.now(UTC),
+        to=version.name,
+        sha256=version.card.sha256,
+        reason=reason.strip()[:LONGEST_TEXT],
+    )
+    try:
+        journal(site).append(change)
+    except JournalError as error:
+        raise VersionError(str(error)) from None
+
+
+def delete(name: str, *roots: Path, who: str, reason: str = "", keep: Collection[str] = ()) -> None:
+    """Delete a version of the site; the journal keeps that it was there.
+
+    Args:
+        name: of a version in the last root; a released one is never deleted.
+        who: who deletes it; kept.
+        keep: names of versions that must stay whatever the journal says, as the one that a setting names.
+
+    Raises:
+        VersionError: there is no such version of the site, it is in use, nobody is named, or the folder cannot be
+            changed.
+    """
+    _named(who)
+    site = roots[-1]
+    version = next((version for version in scan_versions(*roots)[0] if version.name == name), None)
+    if version is None:
+        raise VersionError(f"There is no version {name!r}.")
+    if version.folder.parent != site:
+        raise VersionError(f"Version {name} was released with the project and cannot be deleted here.")
+    try:
+        with journal(site).locked() as add:
+            if name in keep or version_in_use(*roots).name == name:
+                raise VersionError(f"Version {name} is in use; put another one in use first.")
+            gone = Path(tempfile.mkdtemp(prefix=f".deleted-{name}-", dir=site))
+            change = Change(
+                action="delete",
+                who=who.strip()[:LONGEST_TEXT],
+                when=datetime.now(UTC),
+                to=name,
+                sha256=version.card.sha256,
+                reason=reason.strip()[:LONGEST_TEXT],
+            )
+            try:
+                version.folder.rename(gone / name)
+                try:
+                    add(change)
+                except JournalError:
+                    (gone / name).rename(version.folder)
+                    raise
+            finally:
+                shutil.rmtree(gone, ignore_errors=True)
+    except JournalError as error:
+        raise VersionError(str(error)) from None
+    except OSError as error:
+        raise VersionError(
+            f"Version {name} cannot be deleted ({error.strerror}); check its folder."
+        ) from None
 
 
 def write_version(

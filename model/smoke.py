@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from model.films import prepare, read_xray
 from model.inference import BF16_LOGIT_TOLERANCE, InferenceError, Prediction, Predictor
+from model.network_file import NetworkFileError, check_network_file, input_shape
 from model.registry import Card, Version, VersionError
 from model.samples import sample_files
 
@@ -68,6 +69,7 @@ def smoke_test(
     names, images = sample_images(version.card.input_size)
     if not names:
         raise VersionError("The synthetic films of model/samples are missing; restore the folder.")
+    _check_file(version)
     try:
         served = Predictor.load(version, cache=cache, engine=engine, precision=precision)
         _compare(version.card, names, served, images)
@@ -76,6 +78,34 @@ def smoke_test(
             _compare(version.card, names, exact, images)
     except InferenceError as error:
         raise VersionError(f"Version {version.name} failed its smoke test: {error}") from None
+
+
+def _check_file(version: Version) -> None:
+    """What an engine may pass over: OpenVINO takes another size than the network's own, a ReLU makes a NaN to 0."""
+    import h5py
+
+    try:
+        shape = input_shape(check_network_file(version.model_file))
+    except NetworkFileError as error:
+        raise VersionError(f"Version {version.name} failed its smoke test: {error}") from None
+    expected = (*version.card.input_size, 3)
+    if shape is not None and shape[1:] != expected:
+        raise VersionError(
+            f"Version {version.name} failed its smoke test: its network takes images of {shape[1:]} and its card says "
+            f"{expected}; import or train it again."
+        )
+    bad: list[str] = []
+
+    def look(name: str, item: object) -> None:
+        if isinstance(item, h5py.Dataset) and item.dtype.kind == "f" and not np.isfinite(item[()]).all():
+            bad.append(name)
+
+    with h5py.File(version.model_file, "r") as file:
+        file.visititems(look)
+    if bad:
+        raise VersionError(
+            f"Version {version.name} failed its smoke test: weights of its network are not finite ({bad[0]})."
+        )
 
 
 def _compare(card: Card, names: tuple[str, ...], predictor: Predictor, images: NDArray[np.uint8]) -> None:

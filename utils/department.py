@@ -1,16 +1,12 @@
 """What a department has agreed on: its threshold, and its own calibration of the probabilities.
 
-Kept as a log under ``<home>/department/log.jsonl``, one JSON object a line, only ever added to: who adopted or withdrew
+Kept as a journal (`model.journal`) under ``<home>/department/log.jsonl``: who adopted or withdrew
 what, when and why. What is in force for a network is its last line. A calibration of the site is kept as it was
 fitted, on top of the version's own; the version's card on disk is never changed.
 """
 
 from __future__ import annotations
 
-import json
-import logging
-import os
-import threading
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -18,20 +14,18 @@ from typing import TYPE_CHECKING, Literal, Protocol
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
 from model.calibration import Calibration, OperatingPoint, logit, sigmoid
+from model.journal import Journal, JournalError
 from model.registry import Predictions, Split, Version, as_predictions
 
 if TYPE_CHECKING:
     import pandas
 
-logger = logging.getLogger(__name__)
-
 POINT = "department"
 """Name of the operating point that the department's threshold is in the version in use."""
 LONGEST_TEXT = 500
-_writing = threading.Lock()
 
 
 class DepartmentError(ValueError):
@@ -101,7 +95,7 @@ class Network(Protocol):
 
 def current_policy(home: Path, card: Network) -> Policy | None:
     """What is in force for the card's network; None where nothing was adopted, or it was withdrawn."""
-    for line in reversed(_lines(home)):
+    for line in reversed(_journal(home).lines()):
         if line.sha256 == card.sha256:
             return line.policy if line.action == "adopted" else None
     return None
@@ -153,7 +147,7 @@ def withdraw(home: Path, card: Network, *, who: str) -> None:
 
 def log(home: Path) -> tuple[LogEntry, ...]:
     """All that was adopted and withdrawn, newest first."""
-    return tuple(LogEntry(line.who, line.when, _what(line)) for line in reversed(_lines(home)))
+    return tuple(LogEntry(line.who, line.when, _what(line)) for line in reversed(_journal(home).lines()))
 
 
 def _what(line: _Line) -> str:
@@ -165,41 +159,15 @@ def _what(line: _Line) -> str:
     return f"Adopted threshold {line.policy.threshold:.3f} for version {line.version}{scale}.{reason}"
 
 
+def _journal(home: Path) -> Journal[_Line]:
+    return Journal(log_file(home), _Line)
+
+
 def _append(home: Path, line: _Line) -> None:
-    """Add one line in one write, so that neither a second writer nor a crash can mix two."""
-    file = log_file(home)
-    text = line.model_dump_json() + "\n"
     try:
-        with _writing:
-            file.parent.mkdir(parents=True, exist_ok=True)
-            with file.open("ab+") as stream:
-                if stream.tell() > 0:
-                    stream.seek(-1, os.SEEK_END)
-                    if stream.read(1) != b"\n":  # a line that a crash cut short must not swallow this one
-                        text = "\n" + text
-                stream.write(text.encode())
-                stream.flush()
-                os.fsync(stream.fileno())
-    except OSError as error:
-        raise DepartmentError(f"{file} cannot be written ({error.strerror}); check the folder.") from None
-
-
-def _lines(home: Path) -> list[_Line]:
-    try:
-        raw = log_file(home).read_bytes().splitlines()
-    except FileNotFoundError:
-        return []
-    except OSError as error:
-        logger.error("the department's log cannot be read: %s", error.strerror)
-        return []
-    lines = []
-    for number, text in enumerate(raw, start=1):
-        try:
-            lines.append(_Line.model_validate(json.loads(text)))
-        except (ValueError, ValidationError):
-            if text.strip():
-                logger.warning("line %d of the department's log is damaged and left out", number)
-    return lines
+        _journal(home).append(line)
+    except JournalError as error:
+        raise DepartmentError(str(error)) from None
 
 
 def recalibrated(probabilities: ArrayLike, calibration: Calibration | None) -> NDArray[np.float64]:

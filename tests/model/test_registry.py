@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import multiprocessing
+import random
 import shutil
+import threading
 from collections.abc import Callable
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -15,14 +20,24 @@ import pytest
 from model.network_file import NetworkFileError, check_configuration, check_network_file
 from model.registry import (
     CARD_FILE,
+    LOG_FILE,
     MODEL_FILE,
+    Change,
     Version,
     VersionError,
+    activate,
+    delete,
     find_version,
+    history,
+    journal,
     list_versions,
     read_version,
+    record_import,
+    rollback,
+    rollback_target,
     scan_versions,
     sha256_of,
+    version_in_use,
     write_version,
 )
 
@@ -216,3 +231,261 @@ def test_weights_alone_are_refused(tmp_path: Path) -> None:
         file["kernel"] = np.zeros(3)
     with pytest.raises(NetworkFileError, match="weights without the network's layers"):
         check_network_file(tmp_path / "weights.h5")
+
+
+# --- which one is in use ---
+
+Roots = tuple[Path, Path]
+
+
+def copy_version(original: Version, root: Path, name: str, *, created: str = "2026-05-01T00:00:00Z") -> Path:
+    """The same network under another name and with a checksum of its own."""
+    folder = Path(shutil.copytree(original.folder, root / name))
+    with h5py.File(folder / MODEL_FILE, "r+") as file:
+        file.attrs["copy"] = name
+    edit_card(folder, name=name, created=created, sha256=sha256_of(folder / MODEL_FILE))
+    return folder
+
+
+@pytest.fixture
+def roots(tiny_version: Version, tmp_path: Path) -> Roots:
+    """Two released versions, of which "new" is newer, and three of the site."""
+    released, site = tmp_path / "released", tmp_path / "versions"
+    copy_version(tiny_version, released, "old", created="2026-01-01T00:00:00Z")
+    copy_version(tiny_version, released, "new", created="2026-02-01T00:00:00Z")
+    for name in ("one", "two", "three"):
+        copy_version(tiny_version, site, name)
+    return released, site
+
+
+def passes(version: Version) -> None:
+    """A check that finds nothing wrong."""
+
+
+def promote(roots: Roots, name: str) -> Change:
+    return activate(name, *roots, who="Dr A", reason=f"try {name}", check=passes)
+
+
+def take_back(roots: Roots) -> Change:
+    return rollback(*roots, who="Dr B", check=passes)
+
+
+def test_the_newest_released_one_is_in_use_until_one_is_promoted(roots: Roots) -> None:
+    assert version_in_use(*roots).name == "new"
+    assert rollback_target(*roots) is None
+    change = promote(roots, "one")
+    assert (change.before, change.to, change.who, change.reason) == ("new", "one", "Dr A", "try one")
+    assert change.sha256 == read_version(roots[1] / "one").card.sha256
+    assert version_in_use(*roots).name == find_version(None, *roots).name == "one"
+    assert find_version("two", *roots).name == "two"  # asked for by name, whatever is in use
+
+
+def test_rolling_back_takes_one_promotion_back_at_a_time(roots: Roots) -> None:
+    for name in ("one", "two", "three"):
+        promote(roots, name)
+    assert [take_back(roots).to for _ in range(3)] == ["two", "one", "new"]
+    assert version_in_use(*roots).name == "new"
+    with pytest.raises(VersionError, match="nothing to roll back"):
+        take_back(roots)
+    promote(roots, "two")
+    assert take_back(roots).to == "new"
+    assert [(change.action, change.before, change.to) for change in history(roots[1])][:2] == [
+        ("rollback", "two", "new"),
+        ("promote", "new", "two"),
+    ]
+    assert len(history(roots[1])) == 8
+
+
+def test_a_promotion_after_a_rollback_goes_back_to_what_was_before_it(roots: Roots) -> None:
+    promote(roots, "one")
+    promote(roots, "two")
+    take_back(roots)
+    promote(roots, "three")
+    assert [take_back(roots).to for _ in range(2)] == ["one", "new"]
+
+
+def test_a_later_release_does_not_push_a_promoted_version_out(tiny_version: Version, roots: Roots) -> None:
+    promote(roots, "one")
+    copy_version(tiny_version, roots[0], "newest", created="2026-09-01T00:00:00Z")
+    assert version_in_use(*roots).name == "one"
+
+
+@pytest.mark.parametrize("other_network", [False, True])
+def test_a_promoted_version_that_is_gone_or_changed_gives_way_to_the_one_before(
+    roots: Roots, other_network: bool
+) -> None:
+    promote(roots, "one")
+    promote(roots, "two")
+    if other_network:
+        edit_card(roots[1] / "two", sha256="1" * 64)
+    else:
+        shutil.rmtree(roots[1] / "two")
+    assert version_in_use(*roots).name == "one"
+    target = rollback_target(*roots)
+    assert target is not None and target.name == "new"
+
+
+def test_what_fails_its_check_is_not_promoted(roots: Roots) -> None:
+    promote(roots, "one")
+
+    def fails(version: Version) -> None:
+        raise VersionError(f"Version {version.name} failed its smoke test.")
+
+    with pytest.raises(VersionError, match="two failed its smoke test"):
+        activate("two", *roots, who="Dr A", check=fails)
+    assert version_in_use(*roots).name == "one"
+    assert len(history(roots[1])) == 1
+
+
+def test_who_does_it_must_be_named(roots: Roots) -> None:
+    for refused in (
+        lambda: activate("one", *roots, who=" ", check=passes),
+        lambda: rollback(*roots, who="", check=passes),
+        lambda: delete("one", *roots, who=""),
+    ):
+        with pytest.raises(VersionError, match="Say who"):
+            refused()
+    assert not (roots[1] / LOG_FILE).exists()
+
+
+def test_what_cannot_go_into_use(roots: Roots, tmp_path: Path) -> None:
+    with pytest.raises(VersionError, match="There is no version 'four'"):
+        promote(roots, "four")
+    with pytest.raises(VersionError, match="in use already"):
+        promote(roots, "new")
+    truncate(roots[1] / "one")
+    with pytest.raises(VersionError, match="truncated"):
+        promote(roots, "one")
+    shutil.rmtree(roots[1] / "two" / "predictions")
+    with pytest.raises(VersionError, match="not evaluated"):
+        promote(roots, "two")
+    elsewhere = Path(shutil.copytree(roots[1] / "three", tmp_path / "elsewhere"))
+    with pytest.raises(VersionError, match="import it first"):
+        promote(roots, str(elsewhere))
+    assert version_in_use(*roots).name == "new"
+
+
+def test_a_version_of_the_site_can_be_deleted_and_no_other(roots: Roots) -> None:
+    promote(roots, "one")
+    with pytest.raises(VersionError, match="one is in use"):
+        delete("one", *roots, who="Dr A")
+    with pytest.raises(VersionError, match="new was released"):
+        delete("new", *roots, who="Dr A")
+    with pytest.raises(VersionError, match="two is in use"):
+        delete("two", *roots, who="Dr A", keep=["two"])
+    with pytest.raises(VersionError, match="no version 'four'"):
+        delete("four", *roots, who="Dr A")
+    delete("two", *roots, who="Dr A", reason="no better")
+    assert sorted(path.name for path in roots[1].iterdir()) == [LOG_FILE, "one", "three"]
+    newest = history(roots[1])[0]
+    assert (newest.action, newest.to, newest.reason) == ("delete", "two", "no better")
+    assert version_in_use(*roots).name == "one"
+
+
+def test_a_journal_that_cannot_be_written_changes_nothing(roots: Roots) -> None:
+    (roots[1] / LOG_FILE).mkdir()
+    for refused in (lambda: promote(roots, "one"), lambda: delete("one", *roots, who="Dr A")):
+        with pytest.raises(VersionError, match="cannot be written"):
+            refused()
+    assert (roots[1] / "one" / CARD_FILE).is_file()
+    assert version_in_use(*roots).name == "new"
+
+
+def test_an_import_is_noted_and_changes_nothing(roots: Roots) -> None:
+    record_import(read_version(roots[1] / "one"), roots[1], who="Dr A", reason="from the other hospital")
+    assert version_in_use(*roots).name == "new"
+    assert [(change.action, change.to) for change in history(roots[1])] == [("import", "one")]
+
+
+def promote_for_ever(roots: Roots) -> None:
+    for number in count():
+        with contextlib.suppress(VersionError):  # in use already
+            if number % 5 == 4:
+                rollback(*roots, who="killed", check=passes)
+            else:
+                promote(roots, ("one", "two", "three")[number % 3])
+
+
+def test_killed_at_any_moment_the_version_in_use_is_one_that_was_asked_for(roots: Roots) -> None:
+    context = multiprocessing.get_context("fork")
+    moments = random.Random(20261121)
+    promote(roots, "three")
+    written = 1
+    for _ in range(25):
+        process = context.Process(target=promote_for_ever, args=(roots,))
+        process.start()
+        process.join(timeout=moments.uniform(0.0, 0.2))
+        while process.is_alive() and moments.random() < 0.5:
+            assert version_in_use(*roots).name in ("one", "two", "three", "new")
+        process.kill()
+        process.join()
+        assert process.exitcode == -9
+        lines = journal(roots[1]).lines()
+        assert len(lines) >= written
+        assert version_in_use(*roots).name == lines[-1].to in ("one", "two", "three", "new")
+        assert [version.name for version in scan_versions(*roots)[0]] == ["two", "three", "one", "new", "old"]
+        promote(roots, next(name for name in ("one", "two") if name != lines[-1].to))
+        written = len(lines) + 1
+        assert len(journal(roots[1]).lines()) == written
+    assert (
+        written > 30
+    )  # more than the promotions of this process: it was in the middle of its work when it was killed
+
+
+def write_for_ever(original: Version, root: Path) -> None:
+    for number in count():
+        write_version(
+            root / f"v{number}",
+            model_file=original.model_file,
+            card=original.card.model_copy(update={"name": f"v{number}"}),
+            history=None,
+            predictions={"test": original.predictions("test")},
+        )
+        shutil.rmtree(root / f"v{number - 1}", ignore_errors=True)
+
+
+def test_killed_while_writing_a_version_only_whole_ones_are_listed(
+    tiny_version: Version, tmp_path: Path
+) -> None:
+    context = multiprocessing.get_context("fork")
+    moments = random.Random(7)
+    seen = 0
+    for attempt in range(12):
+        root = tmp_path / str(attempt)
+        process = context.Process(target=write_for_ever, args=(tiny_version, root))
+        process.start()
+        process.join(timeout=moments.uniform(0.0, 0.1))
+        process.kill()
+        process.join()
+        versions, damaged = scan_versions(root)
+        assert not damaged or all("card" not in str(error) for error in damaged)
+        for version in versions:
+            if (version.folder / "predictions").is_dir():  # not one that was being removed
+                read_version(version.folder)
+                assert len(version.predictions("test").files) == 120
+                seen += 1
+    assert seen
+
+
+def test_promotions_at_once_make_one_chain(roots: Roots) -> None:
+    """Each line's "from" is the line before it: nobody decided on what somebody else had changed meanwhile."""
+    start = threading.Barrier(6)
+    refused: list[str] = []
+
+    def work(name: str) -> None:
+        start.wait()
+        for _ in range(6):
+            try:
+                promote(roots, name)
+            except VersionError as error:
+                refused.append(str(error))
+
+    threads = [threading.Thread(target=work, args=(name,)) for name in ("one", "two", "three") * 2]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    lines = journal(roots[1]).lines()
+    assert [line.before for line in lines] == ["new", *(line.to for line in lines[:-1])]
+    assert all("in use already" in sentence for sentence in refused)
+    assert len(lines) + len(refused) == 36 and len(lines) >= 3
