@@ -17,7 +17,15 @@ from streamlit.navigation.page import Page
 
 from model.calibration import Calibration
 from model.inference import Predictor
-from model.registry import RELEASED, Predictions, Version, VersionError, find_version, scan_versions
+from model.registry import (
+    LOG_FILE,
+    RELEASED,
+    Predictions,
+    Version,
+    VersionError,
+    find_version,
+    scan_versions,
+)
 from utils import department, look
 from utils.decisions import point_at, rates_in_words
 from utils.settings import Settings, SettingsError, get_settings
@@ -31,6 +39,9 @@ STANDARD_POINT = "balanced"
 _POINT = "operating-point"
 _NEXT_THRESHOLD = "threshold-next"
 _SCALE = "threshold-scale"
+_NETWORK = "network-seen"
+_LOOK_EVERY = 5.0
+"""Seconds between two looks, from an open screen, at which version is in use."""
 _THRESHOLD_OF_THIS_RUN = "threshold-of-this-run"
 # Drawn here: Streamlit fetches the named icons of a browser tab from an address of the internet.
 _ICON = (
@@ -61,12 +72,17 @@ _PAGES = Path(__file__).resolve().parent.parent / "pages"
 
 def pages() -> list[Page]:
     """The screens, in the order of the menu."""
-    return [
+    found = [
         st.Page(_PAGES / "diagnose.py", title="Diagnose", icon=":material/radiology:", default=True),
         st.Page(_PAGES / "metrics.py", title="Metrics", icon=":material/monitoring:"),
         st.Page(_PAGES / "own_films.py", title="Own films", icon=":material/fact_check:"),
         st.Page(_PAGES / "data.py", title="Data", icon=":material/dataset:"),
     ]
+    if (_PAGES / "training.py").is_file():
+        found.append(st.Page(_PAGES / "training.py", title="Training", icon=":material/model_training:"))
+    if (_PAGES / "models.py").is_file():
+        found.append(st.Page(_PAGES / "models.py", title="Models", icon=":material/deployed_code:"))
+    return found
 
 
 def prepare() -> None:
@@ -120,9 +136,10 @@ def _pass_through_entry() -> None:
 def current_version() -> tuple[Version | None, str]:
     """The version in use, or None and one sentence that says why not.
 
-    With the department's threshold and calibration, where one is in force: see `utils.department.adapted`. Read again
-    only when a file of a version or the department's log changes, so that it costs next to nothing at each run of a
-    page.
+    The one that `PNEUMOSCOPE_VERSION` names, else the one promoted last: see `model.registry.version_in_use`. With the
+    department's threshold and calibration, where one is in force: see `utils.department.adapted`. Read again only when
+    a file of a version or one of the two logs changes, so that it costs next to nothing at each run of a page, and a
+    promotion holds for all sessions from their next run on.
     """
     try:
         settings = get_settings()
@@ -131,6 +148,14 @@ def current_version() -> tuple[Version | None, str]:
         return _adapted(version, settings.home), ""
     except (SettingsError, VersionError) as error:
         return None, str(error)
+
+
+def pinned() -> str:
+    """What `PNEUMOSCOPE_VERSION` names, which goes before every promotion; empty where it is not set."""
+    try:
+        return get_settings().version or ""
+    except SettingsError:
+        return ""
 
 
 def all_versions() -> tuple[Version, ...]:
@@ -247,20 +272,36 @@ def _find(name: str | None, roots: tuple[Path, ...], stamp: tuple[tuple[str, int
 
 
 def _stamp(name: str | None, roots: tuple[Path, ...]) -> tuple[tuple[str, int, int], ...]:
-    """Path, time and size of every file that decides which version is in use."""
+    """Path, time and size of every file that decides which version is in use: networks, cards, log of promotions."""
     folders = [
         folder for root in roots if root.is_dir() for folder in sorted(root.iterdir()) if folder.is_dir()
     ]
     if name is not None and Path(name).is_dir():
         folders.append(Path(name))
     stamps = []
-    for file in (folder / part for folder in folders for part in ("card.json", "model.h5")):
+    for file in (
+        *(folder / part for folder in folders for part in ("card.json", "model.h5")),
+        *(root / LOG_FILE for root in roots),
+    ):
         try:
             status = file.stat()
         except OSError:
             continue
         stamps.append((str(file), status.st_mtime_ns, status.st_size))
     return tuple(stamps)
+
+
+def _in_use(name: str) -> str:
+    return f"Version {name}, as PNEUMOSCOPE_VERSION says" if pinned() else f"Version {name}"
+
+
+@st.fragment(run_every=_LOOK_EVERY)
+def _version_line(version: Version) -> None:
+    """Which version reads the films; a screen that lies open comes along when another one is promoted elsewhere."""
+    now, _ = current_version()
+    if now is not None and _identity(now) != _identity(version):
+        st.rerun()
+    st.caption(f"{_in_use(version.name)}, {version.card.created:%d %B %Y}")
 
 
 @st.cache_resource(max_entries=2, show_spinner=False)
@@ -326,7 +367,7 @@ def _threshold_controls(version: Version | None) -> float:
             st.caption(
                 f"Probabilities are calibrated for this site: {look.plain(policy.calibration.fitted_on)}."
             )
-    st.caption(f"Version {version.name}, {version.card.created:%d %B %Y}")
+    _version_line(version)
     return threshold
 
 
@@ -338,13 +379,25 @@ def start_threshold(version: Version | None) -> float:
 
 
 def _follow(version: Version | None) -> None:
-    """Bring the slider to what was adopted, and along when another session changed the scale of probabilities."""
+    """Bring the slider to what was adopted, and along when another session changed the scale of probabilities.
+
+    A threshold means nothing to another network: where another version was put in use, the slider starts anew.
+    """
+    network = "" if version is None else department.base_of(version).card.sha256
+    network_before = st.session_state.get(_NETWORK, network)
+    st.session_state[_NETWORK] = network or network_before
     policy = department.policy_of(version)
     scale = None if policy is None else policy.calibration
     before = st.session_state.get(_SCALE, scale)
     st.session_state[_SCALE] = scale
     if (chosen := st.session_state.pop(_NEXT_THRESHOLD, None)) is not None:
         st.session_state[THRESHOLD] = chosen
+    elif version is not None and network != network_before:
+        st.session_state[THRESHOLD] = start_threshold(version)
+        st.toast(
+            f"In use is now version {version.name}. The threshold starts at {start_threshold(version):.3f}.",
+            icon=":material/deployed_code:",
+        )
     elif before != scale and THRESHOLD in st.session_state:
         st.session_state[THRESHOLD] = department.moved(
             st.session_state[THRESHOLD], before=before, after=scale
