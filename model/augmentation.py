@@ -8,7 +8,7 @@ and noise of the detector, resampling and JPEG compression on the way into the a
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -30,6 +30,8 @@ class Recipe:
     """Degrees."""
     flip: bool = True
     """Left and right exchanged in half of the films."""
+    upside_down: bool = False
+    """Top and bottom exchanged in half of the films. X-rays do not come upside down, but a seed did it."""
     gamma: float = 0.5
     """Exponent exp(+-gamma)."""
     contrast: float = 0.5
@@ -51,6 +53,12 @@ class Recipe:
     """Share of films with one rectangle of 4 to 25 % of the area replaced by a flat grey."""
 
 
+NOTHING = Recipe(
+    zoom=0.0, aspect=0.0, shift=0.0, shear=0.0, rotation=0.0, flip=False, gamma=0.0, contrast=0.0, brightness=0.0,
+    light=0.0, sharpness=0.0, noise=0.0, resample=1.0, compression=0.0, borders=0.0, erasing=0.0,
+)  # fmt: skip
+"""Changes nothing."""
+
 RECIPES: dict[str, Recipe] = {
     "films": Recipe(),
     "gentle": Recipe(
@@ -61,21 +69,35 @@ RECIPES: dict[str, Recipe] = {
         zoom=0.1, aspect=0.08, shift=0.06, shear=0.05, rotation=5.0, flip=False, gamma=0.3, contrast=0.3,
         brightness=0.15, light=0.15, sharpness=0.7, noise=0.02, resample=0.6, compression=0.3, borders=0.3, erasing=0.0,
     ),
+    "finetuned": replace(NOTHING, zoom=0.2, shift=0.15, shear=0.15),
+    "custom_cnn": replace(NOTHING, zoom=0.2, upside_down=True),
+    "alexnet": replace(NOTHING, rotation=10.0, zoom=0.15, shift=0.2, shear=0.15, flip=True),
+    "augmented": replace(NOTHING, rotation=30.0, zoom=0.2, shift=0.1, flip=True),
 }  # fmt: skip
-"""Named recipes: ``films`` is trained on; ``gentle`` changes position and exposure a little; ``departments`` changes a
-validation film into what another department might have made of it, and nothing that none would."""
+"""Named recipes: ``films`` is what the released network was trained on; ``gentle`` changes position and exposure a
+little; ``departments`` changes a validation film into what another department might have made of it, and nothing that
+none would. The others are those of the seeds: ``finetuned`` (VGG16), ``custom_cnn``, ``alexnet``, ``augmented``."""
 
 
 def augment(images: tf.Tensor, *, side: int, recipe: Recipe) -> tf.Tensor:
     """Change a batch of films at random and bring it to ``(n, side, side, 1)``.
 
-    ``images``: uint8 or float32 ``(n, 2 * side, 2 * side, 1)``, 0 to 255. Returns float32, 0 to 255. Sampling the
-    double-size film bilinearly at half its pitch takes the mean of 2 x 2 pixels where nothing moves, which is what
-    the released network's first layer does.
+    ``images``: uint8 or float32 ``(n, source, source, 1)``, 0 to 255, with ``source`` twice ``side``, or equal to it
+    where there are no more pixels to be had. Returns float32, 0 to 255. Sampling a double-size film bilinearly at half
+    its pitch takes the mean of 2 x 2 pixels where nothing moves, which is what the first layer of a network does that
+    reduces its films.
+
+    Raises:
+        ValueError: films of another side.
     """
     import tensorflow as tf
 
-    films = _move(tf.cast(images, tf.float32), side, recipe) / 255.0
+    pitch, rest = divmod(int(images.shape[1]), side)
+    if rest or pitch not in (1, 2):
+        raise ValueError(
+            f"Films of side {images.shape[1]} cannot be augmented to {side}: give {side} or {2 * side}."
+        )
+    films = _move(tf.cast(images, tf.float32), side, pitch, recipe) / 255.0
     films = _expose(films, side, recipe)
     films = _detector(films, side, recipe)
     films = _cover(films, side, recipe)
@@ -89,7 +111,7 @@ def _uniform(count: Any, low: float, high: float) -> tf.Tensor:
     return tf.random.uniform((count, 1, 1, 1), low, high)
 
 
-def _move(images: tf.Tensor, side: int, recipe: Recipe) -> tf.Tensor:
+def _move(images: tf.Tensor, side: int, pitch: int, recipe: Recipe) -> tf.Tensor:
     """One affine sampling for all geometric changes: blurring once, not five times."""
     import math
 
@@ -104,13 +126,15 @@ def _move(images: tf.Tensor, side: int, recipe: Recipe) -> tf.Tensor:
     scale_x, scale_y = zoom * aspect, zoom / aspect
     if recipe.flip:
         scale_x *= tf.sign(tf.random.uniform((count,)) - 0.5)
+    if recipe.upside_down:
+        scale_y *= tf.sign(tf.random.uniform((count,)) - 0.5)
     angle, shear = draw(recipe.rotation * math.pi / 180), draw(recipe.shear)
     cosine, sine = tf.cos(angle), tf.sin(angle)
-    # Output pixel centre (x, y), counted from the film's centre -> input pixel, at twice the pitch.
-    a, b = 2 * scale_x * cosine, 2 * scale_x * (shear * cosine - sine)
-    c, d = 2 * scale_y * sine, 2 * scale_y * (shear * sine + cosine)
-    centre_out, centre_in = (side - 1) / 2, (2 * side - 1) / 2
-    shift_x, shift_y = draw(recipe.shift) * 2 * side, draw(recipe.shift) * 2 * side
+    # Output pixel centre (x, y), counted from the film's centre -> input pixel, at `pitch` input pixels a pixel.
+    a, b = pitch * scale_x * cosine, pitch * scale_x * (shear * cosine - sine)
+    c, d = pitch * scale_y * sine, pitch * scale_y * (shear * sine + cosine)
+    centre_out, centre_in = (side - 1) / 2, (pitch * side - 1) / 2
+    shift_x, shift_y = draw(recipe.shift) * pitch * side, draw(recipe.shift) * pitch * side
     offset_x = centre_in - a * centre_out - b * centre_out + shift_x
     offset_y = centre_in - c * centre_out - d * centre_out + shift_y
     zeros = tf.zeros((count,))

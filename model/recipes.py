@@ -83,7 +83,8 @@ class TrainingConfig(BaseModel):
     """Top blocks of the base that train with the head; 0: the head alone."""
     settle_epochs: int = Field(default=0, ge=0)
     """Epochs of the head alone before any block of the base trains with it."""
-    head_units: int = Field(default=1024, ge=1)
+    head_units: int = Field(default=1024, ge=0)
+    """Of each hidden layer of the head; 0: none."""
     dropout: float = Field(default=0.3, ge=0, lt=1)
 
     # which epoch is kept
