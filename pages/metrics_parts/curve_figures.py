@@ -14,6 +14,8 @@ from pages.metrics_parts.common import Context, Row
 from utils import charts
 
 PREVALENCE = "metrics-prevalence"
+USUAL_PREVALENCE = 20.0
+"""Percent, until somebody types another."""
 Drawn = tuple[go.Figure, str]
 """A figure and what it shows in words, for those who cannot see it."""
 
@@ -146,7 +148,7 @@ def predictive(context: Context) -> None:
         "Share of pneumonia among the children you X-ray, in percent",
         min_value=0.1,
         max_value=99.9,
-        value=20.0,
+        value=USUAL_PREVALENCE,
         step=1.0,
         format="%.1f",
         key=PREVALENCE,

@@ -6,16 +6,26 @@ import json
 from datetime import UTC, datetime
 from typing import Any
 
+import plotly.graph_objects as go
 import streamlit as st
 
 from model.figures import figures
-from pages.metrics_parts import curve_figures, operating, overview, side_by_side, subgroup_figures
-from pages.metrics_parts.common import Context, Picture
+from model.registry import VersionError
+from pages.metrics_parts import (
+    curve_figures,
+    operating,
+    overview,
+    side_by_side,
+    subgroup_figures,
+    training_history,
+)
+from pages.metrics_parts.common import Context, Picture, Row
 from utils import charts
 from utils.decisions import ASSISTS
 from utils.reports import html_report
 
 PICTURE = "metrics-picture"
+Chart = tuple[str, go.Figure]
 
 
 def picture() -> Picture:
@@ -70,6 +80,46 @@ def as_json(context: Context) -> bytes:
     return (json.dumps(told, indent=2, ensure_ascii=False) + "\n").encode()
 
 
+def predictive(context: Context) -> list[Chart]:
+    """PPV and NPV against prevalence, at the prevalence typed in the section In practice."""
+    rates = context.result.sensitivity, context.result.specificity
+    if not context.measured.both:
+        return []
+    prevalence = float(st.session_state.get(curve_figures.PREVALENCE, curve_figures.USUAL_PREVALENCE)) / 100
+    figure = charts.predictive_figure(*rates, prevalence=prevalence, base_rate=context.measured.base_rate)
+    return [("Predictive values", figure)]
+
+
+def history(context: Context) -> list[Chart]:
+    """The figures of training by epoch; none where the version holds no history that can be read."""
+    try:
+        epochs = context.version.history()
+    except VersionError:
+        return []
+    return [
+        (f"{title} by epoch", charts.history_figure(epochs, name))
+        for name, title in training_history.FIGURES.items()
+        if training_history.available(epochs, name)
+    ]
+
+
+def versions(context: Context) -> list[tuple[str, list[Row]]]:
+    """This version beside the newest others on the same films, each at this threshold; none where it is alone."""
+    others = [version for version in context.versions if version.name != context.version.name]
+    sides, _ = side_by_side.measured(
+        context.source,
+        (context.version, *others[: side_by_side.MOST_VERSIONS - 1]),
+        threshold=context.threshold,
+        settings=context.settings,
+    )
+    if len(sides) < 2:
+        return []
+    found = [("Versions side by side", side_by_side.figure_rows(sides))]
+    if differences := side_by_side.difference_rows(sides):
+        found.append(("Differences of the AUC, paired test of DeLong", differences))
+    return found
+
+
 def report(context: Context) -> bytes:
     """The whole as one HTML file. Names of films are left out: they may be patients' names."""
     films, result = context.measured, context.result
@@ -79,10 +129,13 @@ def report(context: Context) -> bytes:
     for title, (build, _, needs_both) in curve_figures.FIGURES.items():
         if films.both or not needs_both:
             drawn.append((title, build(context)[0]))
+    drawn += predictive(context)
     tables = [("Thresholds", operating.threshold_rows(context))]
     for column in films.groupings:
         groups = films.subgroups(column, threshold=context.threshold)
         tables.append((f"By {column.replace('_', ' ')}", subgroup_figures.subgroup_rows(groups)))
+    tables += versions(context)
+    drawn += history(context)
     tables += [
         ("Published on the official test split", side_by_side.published_rows(comparable=True)),
         ("Published with other protocols, not to be compared", side_by_side.published_rows(comparable=False)),

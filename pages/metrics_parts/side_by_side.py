@@ -80,21 +80,31 @@ def chosen(
             wrap=True,
             persist_state="session",
         )
+    return measured(
+        source,
+        tuple(version for version in versions if version.name in wanted),
+        threshold=threshold,
+        at_own_point=at == "own",
+        settings=settings,
+    )
+
+
+def measured(
+    source: Source,
+    versions: tuple[Version, ...],
+    *,
+    threshold: float,
+    settings: Settings,
+    at_own_point: bool = False,
+) -> tuple[list[Side], list[str]]:
+    """A column a version, at this threshold or at its own standard point; a sentence for each that has no films."""
     sides: list[Side] = []
     problems: list[str] = []
     for version in versions:
-        if version.name not in wanted:
-            continue
+        own = [point.threshold for point in version.card.operating_points if point.name == STANDARD_POINT]
+        here = own[0] if at_own_point and own else threshold
         for each in counterparts(source, version, settings):
             title = version.name if each.kind == source.kind == "test" else f"{version.name}, {each.title}"
-            here = next(
-                (
-                    point.threshold
-                    for point in version.card.operating_points
-                    if at == "own" and point.name == STANDARD_POINT
-                ),
-                threshold,
-            )
             try:
                 films = common.measure(each)
             except (VersionError, OwnFilmsError, ValueError) as error:

@@ -441,9 +441,22 @@ def test_the_report_holds_every_figure_and_no_film(version: Version) -> None:
     page = downloads.report(context).decode()
     for each in figures(context.result):
         assert each.name in page
-    for text in (version.name, version.card.sha256, "0.370", "Decision curve", "bacteria", "Kermany"):
+    expected = (version.name, version.card.sha256, "0.370", "Decision curve", "bacteria", "Kermany")
+    for text in (*expected, "Predictive values", "Loss by epoch"):
         assert text in page
+    assert "side by side" not in page
     assert not any(name in page for name in context.measured.files)
+
+
+def test_the_report_compares_the_versions_there_are(version: Version) -> None:
+    other = version.folder.with_name("other-2026-02")
+    shutil.copytree(version.folder, other)
+    card = version.card.model_copy(update={"name": other.name})
+    (other / "card.json").write_text(card.model_dump_json())
+    context = replace(measured(version), versions=(version, read_version(other)))
+    page = downloads.report(context).decode()
+    for text in ("Versions side by side", other.name, "paired test of DeLong", "+0.0000"):
+        assert text in page
 
 
 def test_what_was_calibrated_away_can_be_seen(version: Version) -> None:
