@@ -25,6 +25,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import fcntl
+import logging
 import os
 import re
 import shutil
@@ -61,8 +62,11 @@ LEAST_FREE = 500 * 2**20
 """Bytes that have to be free under home before a run starts: checkpoint, features and the new version."""
 _BEAT = 5.0
 _LOG_BYTES = 200_000
-_NICE = 15
+NICE_VARIABLE = "PNEUMOSCOPE_TRAINING_NICE"
+"""Environment variable with the priority of runs: 0, as that of the app, to 19, the lowest; 10 where it is not set."""
 _PATIENCE_WITH_DISCARD = 20.0
+_CHATTER = re.compile(r"[IWE]\d{4} [\d:. ]+\d+ \w+\.cc:\d+\]|WARNING: All log messages before absl")
+"""What TensorFlow tells its own developers when it starts."""
 
 State = Literal["queued", "running", "finished", "failed", "cancelled"]
 Stop = Literal["", "discard", "keep"]
@@ -170,8 +174,8 @@ class Job:
                 text = stream.read().decode("utf-8", errors="replace")
         except OSError:
             return ()
-        # A progress bar draws over its line: only what it drew last counts.
-        return tuple(line.rsplit("\r", 1)[-1] for line in text.splitlines() if line.strip())[-lines:]
+        said = (line.rstrip() for line in text.splitlines() if line.strip() and not _CHATTER.match(line))
+        return tuple(said)[-lines:]
 
     def history(self) -> pandas.DataFrame | None:
         """One row an epoch so far, as `model.registry.Version.history`; None before the first one."""
@@ -486,7 +490,9 @@ def _environment() -> dict[str, str]:
     return {
         "OMP_NUM_THREADS": str(threads),
         "TF_NUM_INTRAOP_THREADS": str(threads),
-        "TF_CPP_MIN_LOG_LEVEL": "2",
+        # The log is for people: without what the libraries have to tell their own developers.
+        "TF_CPP_MIN_LOG_LEVEL": "3",
+        "PYTHONWARNINGS": "ignore",
         **os.environ,
         "PYTHONUNBUFFERED": "1",
     }
@@ -564,10 +570,14 @@ def work(home: Path, job: str) -> int:
 
 def _step_back() -> None:
     """Let serving go first, and let this process be the one that goes where memory runs out."""
+    try:
+        nice = min(max(int(os.environ.get(NICE_VARIABLE, "10")), 0), 19)
+    except ValueError:
+        nice = 10
     with contextlib.suppress(OSError):
-        os.nice(_NICE)
+        os.nice(nice)
     # Linux weighs processes within their session, and sessions against each other, so the session steps back too.
-    for file, text in (("autogroup", str(_NICE)), ("oom_score_adj", "500")):
+    for file, text in (("autogroup", str(nice)), ("oom_score_adj", "500")):
         with contextlib.suppress(OSError):
             Path("/proc/self", file).write_text(text)
 
@@ -639,6 +649,7 @@ def _finite(value: float | None) -> float | None:
 
 def _train(home: Path, job: Job, status: Status) -> int:
     out = home / "versions" / job.name
+    logging.getLogger("absl").setLevel(logging.ERROR)  # Keras on formats
     follow = _Follow(home, job.folder, status)
     if status.attempts > 1 and _made(out, job):  # killed between its version and its status
         _end_well(out, job, follow)

@@ -1,7 +1,8 @@
-"""The sets of films that the Data screen can open, and the one pass over a set, in the background.
+"""The sets of films that can be opened by name, and the one pass over a set, in the background.
 
 A pass belongs to the set, not to a session: sessions that look at one set at the same time share it, and it is
-stopped when none of them waits for it any more. These are the department's own folders, never uploads.
+stopped when none of them waits for it any more. These are the department's own folders, and the sets that it uploaded
+to train on; never the films dropped on Diagnose.
 """
 
 from __future__ import annotations
@@ -34,9 +35,11 @@ from model.exploration import (
 from model.films import ImageError, prepare, read_xray
 from utils.readings import data_uri
 from utils.settings import PREFIX, Settings
+from utils.uploads import uploaded_sets
 
 log = logging.getLogger(__name__)
 
+UPLOADED = "uploaded"
 KEPT_SETS = 2
 """Passes kept in memory; the one not used for longest goes first."""
 _TILE = 168  # pixels
@@ -45,7 +48,7 @@ _LARGE = 1400
 
 @dataclass(frozen=True)
 class Place:
-    """A folder that can be chosen by name; `variable` is the setting that names it."""
+    """A folder that can be chosen by name; `variable` is the setting that names it, or "uploaded"."""
 
     variable: str
     folder: Path
@@ -64,9 +67,12 @@ class FilmSet:
 
 
 def registered(settings: Settings) -> tuple[Place, ...]:
-    """The folders that the installation's settings name."""
+    """The folders that the installation's settings name, and the uploaded sets."""
     named = ((f"{PREFIX}DATA", settings.data), (f"{PREFIX}DATA_FULL_SIZE", settings.data_full_size))
-    return tuple(Place(variable, folder) for variable, folder in named if folder is not None)
+    return (
+        *(Place(variable, folder) for variable, folder in named if folder is not None),
+        *(Place(UPLOADED, folder) for folder in uploaded_sets(settings.home)),
+    )
 
 
 def typed_folder(text: str) -> Path:
