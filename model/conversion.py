@@ -1,6 +1,7 @@
 """Turns a Keras ``.h5`` network into two OpenVINO graphs, in a process of its own.
 
-``body``: image float32 (n, h, w, 3) in, the feature map of the last convolution (n, h', w', c) out.
+``body``: image float32 (n, h, w, 3) in, the feature map of the last convolution (n, h', w', c) out; where branches
+are summed or concatenated behind it, their common map.
 ``head``: that feature map in, the logit (n, 1) of the probability out, before the final sigmoid.
 
 Cut there, the body can run in bfloat16 while pooling and dense layers keep float32, and feature maps cost
@@ -13,6 +14,8 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 from typing import Any
+
+from model.layer_graph import bottlenecks
 
 BODY = "body.xml"
 HEAD = "head.xml"
@@ -45,24 +48,67 @@ class ConversionError(Exception):
     """A network whose layout OpenVINO or the cut cannot handle; one sentence."""
 
 
+def _data_path(graph: Any) -> list[Any]:
+    """The operations that depend on the image, in an order of computation; constants do not."""
+    reached: set[str] = set()
+    path = []
+    for node in graph.get_ordered_ops():
+        sources = [value.get_node().get_friendly_name() for value in node.input_values()]
+        if node.get_type_name() == "Parameter" or reached.intersection(sources):
+            reached.add(node.get_friendly_name())
+            path.append(node)
+    return path
+
+
 def _feature_node(graph: Any) -> Any:
-    """The last convolution with the bias, normalisation and activation that follow it."""
-    convolutions = [node for node in graph.get_ordered_ops() if node.get_type_name() in _CONVOLUTIONS]
-    if not convolutions:
+    """Where the map of the last convolution is whole, with the bias, normalisation and activation that follow.
+
+    That is the last convolution itself, or, where other paths go round it (a sum or a concatenation of branches),
+    the first operation behind it that all paths go through: `model.layer_graph.feature_layer` for an OpenVINO graph.
+    """
+    path = _data_path(graph)
+    last = max(
+        (index for index, node in enumerate(path) if node.get_type_name() in _CONVOLUTIONS), default=None
+    )
+    if last is None:
         raise ConversionError("The network has no convolution.")
-    node = convolutions[-1]
-    while True:
-        followers = list(node.output(0).get_target_inputs())
-        if len(followers) != 1 or followers[0].get_node().get_type_name() not in _ELEMENTWISE:
-            return node
-        node = followers[0].get_node()
+    place = {node.get_friendly_name(): index for index, node in enumerate(path)}
+    through = bottlenecks(
+        [
+            [
+                place[target.get_node().get_friendly_name()]
+                for output in node.outputs()
+                for target in output.get_target_inputs()
+            ]
+            for node in path
+        ]
+    )
+    index = next(index for index in range(last, len(path)) if through[index])
+    if path[index].output(0).get_partial_shape().rank.get_length() != 4:
+        raise ConversionError("The network has paths that go round its last convolution.")
+    while through[index + 1] and path[index + 1].get_type_name() in _ELEMENTWISE:
+        index += 1
+    return path[index]
+
+
+def _is_channels_first(node: Any) -> bool:
+    """Whether a map is ``(n, c, h, w)``, as OpenVINO's convolutions give it, or was already turned round for Keras."""
+    while node.get_type_name() not in _CONVOLUTIONS:
+        if node.get_type_name() == "Transpose":
+            return False
+        node = next(
+            value.get_node()
+            for value in node.input_values()
+            if value.get_node().get_type_name() != "Constant"
+        )
+    return True
 
 
 def split(graph: Any) -> tuple[Any, Any]:
     """Cut an ``openvino.Model`` of a Keras classifier into (body, head); ``graph`` is used up.
 
     Raises:
-        ConversionError: no single sigmoid output, no convolution, or paths that go round the last one.
+        ConversionError: no single sigmoid output, no convolution, or no map behind it that all paths go through.
     """
     import numpy as np
     import openvino
@@ -74,16 +120,16 @@ def split(graph: Any) -> tuple[Any, Any]:
     logit = results[0].input_value(0).get_node().input_value(0)
     features = _feature_node(graph).output(0)
     shape = features.get_partial_shape()
-    if shape.rank.get_length() != 4:
-        raise ConversionError("The last convolution does not give a feature map.")
-
-    # OpenVINO's convolutions are channels first; both graphs speak Keras' channels last to the outside.
-    followers = list(features.get_target_inputs())
-    outside = operations.transpose(features, np.array([0, 2, 3, 1], np.int64))
-    parameter = operations.parameter(
-        openvino.PartialShape([shape[0], shape[2], shape[3], shape[1]]), openvino.Type.f32, name="features"
+    # Both graphs speak Keras' channels last to the outside.
+    to_last, from_last = (
+        ([0, 2, 3, 1], [0, 3, 1, 2]) if _is_channels_first(features.get_node()) else ([0, 1, 2, 3],) * 2
     )
-    inside = operations.transpose(parameter, np.array([0, 3, 1, 2], np.int64))
+    followers = list(features.get_target_inputs())
+    outside = operations.transpose(features, np.array(to_last, np.int64))
+    parameter = operations.parameter(
+        openvino.PartialShape([shape[axis] for axis in to_last]), openvino.Type.f32, name="features"
+    )
+    inside = operations.transpose(parameter, np.array(from_last, np.int64))
     for follower in followers:
         follower.replace_source_output(inside.output(0))
 

@@ -26,6 +26,7 @@ from numpy.typing import NDArray
 
 from model.calibration import logit, sigmoid
 from model.conversion import BODY, FILES, HEAD, UNSUPPORTED_STATUS
+from model.layer_graph import feature_layer
 from model.network_file import NetworkFileError, check_network_file
 from model.registry import Card, Version, sha256_of
 
@@ -177,18 +178,15 @@ class _KerasNetwork:
 
 def _keras_features(keras: Any, network: Any) -> Any:
     """The feature map of the last convolution as a tensor of ``network``, also where a network is nested in it."""
-    kept = ("Activation", "ReLU", "BatchNormalization")
-    for position in range(len(network.layers) - 1, -1, -1):
-        layer = network.layers[position]
-        if hasattr(layer, "layers"):
-            inner = _keras_features(keras, layer)
-            # The last call of the nested network is the one from this network; Keras has no public name for it.
-            return keras.Model(layer.inputs, inner)(layer._inbound_nodes[-1].input_tensors[0])
-        if "Conv" in type(layer).__name__:
-            while position + 1 < len(network.layers) and type(network.layers[position + 1]).__name__ in kept:
-                position += 1
-            return network.layers[position].output
-    raise InferenceError("The network has no convolution; choose another version.")
+    try:
+        *nested, layer = feature_layer(network)
+    except ValueError as error:
+        raise InferenceError(str(error)) from None
+    features = layer.output
+    for inner in reversed(nested):
+        # The last call of the nested network is the one from this network; Keras has no public name for it.
+        features = keras.Model(inner.inputs, features)(inner._inbound_nodes[-1].input_tensors[0])
+    return features
 
 
 class Predictor:

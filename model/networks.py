@@ -98,12 +98,13 @@ def _scale(images: Any, scaling: str) -> Any:
 
 
 class _Clone:
-    """Makes each layer of a base anew: narrower, with a name of its own, and with a fixed normalisation.
+    """Makes each layer of a base anew: narrower, with a name of its own, with a fixed normalisation and without chance.
 
     Keras numbers layers without a name over the whole process; here they are numbered within the base. Keras'
     EfficientNet normalises by a layer with weights, which hold the published figures only when Keras loads its
     ImageNet weights; here they are constants. (Keras divides once more by the root of the deviations, as the
-    network was trained: its issue 49930.)
+    network was trained: TensorFlow's issue 49930.) Its dropouts are for training the base; a frozen one gives the same
+    for the same film each time, whether its features are kept or computed again.
     """
 
     def __init__(self, layers: Iterable[Any], width: float) -> None:
@@ -125,6 +126,8 @@ class _Clone:
             )
         if type(layer).__name__ == "Rescaling":
             configuration["dtype"] = "float32"
+        if "rate" in configuration:
+            configuration["rate"] = 0.0
         if "filters" in configuration:
             configuration["filters"] = _narrow(configuration["filters"], self._width)
         if "target_shape" in configuration:  # squeeze and excitation: (1, 1, filters)
@@ -208,7 +211,7 @@ def parts(network: keras.Model, end: str) -> tuple[keras.Model, keras.Model]:
     import keras
 
     middle = network.get_layer(end).output
-    return keras.Model(network.inputs, middle), keras.Model(middle, network.outputs[0])
+    return keras.Model(network.input, middle), keras.Model(middle, network.output)
 
 
 def release(network: keras.Model, architecture: Architecture) -> keras.Model:
@@ -227,6 +230,6 @@ def release(network: keras.Model, architecture: Architecture) -> keras.Model:
         return plain
     kernel, bias = plain.layers[-1].get_weights()
     output = keras.layers.Dense(1, activation="sigmoid", name="probability", dtype="float32")
-    plain = keras.Model(plain.inputs, output(plain.layers[-1].input), name=architecture.name)
+    plain = keras.Model(plain.input, output(plain.layers[-1].input), name=architecture.name)
     output.set_weights([kernel[:, 1:] - kernel[:, :1], bias[1:] - bias[:1]])
     return plain

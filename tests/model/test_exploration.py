@@ -13,9 +13,9 @@ from PIL import Image
 from sklearn.decomposition import PCA
 from sklearn.metrics import roc_auc_score
 
+from model.augmentation import RECIPES
 from model.datacheck import check_dataset
 from model.dataset import DatasetError, read_dataset
-from model.augmentation import RECIPES
 from model.exploration import (
     Cue,
     ExplorationCancelled,
