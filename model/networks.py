@@ -34,15 +34,19 @@ _FIXED = frozenset({"Activation", "Flatten", "GlobalAveragePooling2D", "MaxPooli
 
 
 def build(
-    architecture: Architecture, config: TrainingConfig, *, width: float, front: Sequence[dict[str, Any]]
+    architecture: Architecture,
+    config: TrainingConfig,
+    *,
+    width: float,
+    front: Sequence[tuple[str, dict[str, Any]]],
 ) -> keras.Model:
     """See `model.architectures.build_training`; ``front``: layers to scale with instead of the architecture's own."""
     import keras
 
     images = keras.Input((config.input_side, config.input_side, 3), name=INPUT)
     values = images
-    for layer in front:
-        values = keras.layers.deserialize(layer)(values)
+    for kind, configuration in front:
+        values = getattr(keras.layers, kind).from_config(configuration)(values)
     if not front:
         values = _scale(values, architecture.scaling)
     units = _narrow(config.head_units, width)
@@ -58,7 +62,7 @@ def build(
             weights=None, include_top=False, input_tensor=values
         )
         base = keras.models.clone_model(base, clone_function=_Clone(base.layers, width))
-        images, features = base.input, base.output
+        images, features = base.inputs[0], base.outputs[0]
     if not architecture.flattened:
         return keras.Model(images, vgg16.head(features, units, config.dropout), name=architecture.name)
     values = keras.layers.Dropout(config.dropout, name="head_dropout", dtype="float32")(features)

@@ -212,8 +212,8 @@ def _h5_weights(file: Path) -> Weights:
     return weights
 
 
-def front_of(wanted: str) -> list[dict[str, Any]]:
-    """Configurations of the layers that a network of our own has in front of its convolutions; else nothing.
+def front_of(wanted: str) -> list[tuple[str, dict[str, Any]]]:
+    """Class and configuration of the layers that a network of our own has in front of its convolutions; else nothing.
 
     A base trained behind a scaling means something only behind the same scaling.
     """
@@ -230,7 +230,5 @@ def front_of(wanted: str) -> list[dict[str, Any]]:
             continue
         if layer["class_name"] not in _FRONTS:
             break
-        front.append(
-            {key: value for key, value in layer.items() if key not in ("inbound_nodes", "build_config")}
-        )
+        front.append((layer["class_name"], layer["config"]))
     return front
