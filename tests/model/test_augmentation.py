@@ -1,16 +1,14 @@
 from __future__ import annotations
 
-from dataclasses import fields, replace
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pytest
 
-from model.augmentation import RECIPES, Recipe, augment
+from model.augmentation import NOTHING, RECIPES, augment
 
-OFF = Recipe(
-    **{field.name: {"flip": False, "resample": 1.0}.get(field.name, 0.0) for field in fields(Recipe)}  # type: ignore[arg-type]
-)
+OFF = NOTHING
 
 
 def films(count: int = 4, side: int = 64) -> np.ndarray:
@@ -44,6 +42,7 @@ def test_every_recipe_gives_finite_pixels_in_range_and_differs_from_film_to_film
     ("name", "strength"),
     [
         ("zoom", 0.2), ("aspect", 0.2), ("shift", 0.1), ("shear", 0.2), ("rotation", 10.0), ("flip", True),
+        ("upside_down", True),
         ("gamma", 0.5), ("contrast", 0.5), ("brightness", 0.2), ("light", 0.3), ("sharpness", 1.0), ("noise", 0.1),
         ("resample", 0.4), ("compression", 1.0), ("borders", 1.0), ("erasing", 1.0),
     ],
@@ -58,11 +57,57 @@ def test_each_change_alone_does_something(name: str, strength: float) -> None:
     assert np.abs(changed - plain).max() > 1
 
 
-def test_flip_mirrors_left_and_right() -> None:
+@pytest.mark.parametrize("change", ["flip", "upside_down"])
+def test_flips_mirror_and_do_nothing_else(change: str) -> None:
     import tensorflow as tf
 
     tf.random.set_seed(3)
     plain = augment(films(1), side=32, recipe=OFF).numpy()[0]
-    for changed in augment(films(16), side=32, recipe=replace(OFF, flip=True)).numpy():
-        near = [np.abs(changed - other).max() < 0.1 for other in (plain, plain[:, ::-1])]
-        assert sum(near) == 1
+    mirrored = plain[:, ::-1] if change == "flip" else plain[::-1]
+    only: dict[str, Any] = {change: True}
+    near = [
+        [np.abs(changed - other).max() < 0.1 for other in (plain, mirrored)]
+        for changed in augment(films(16), side=32, recipe=replace(OFF, **only)).numpy()
+    ]
+    assert all(sum(both) == 1 for both in near)
+    assert {both[0] for both in near} == {True, False}  # some are mirrored, some not
+
+
+def test_films_without_more_pixels_are_changed_pixel_by_pixel() -> None:
+    np.testing.assert_allclose(augment(films(), side=64, recipe=OFF).numpy(), films(), atol=0.05)
+
+
+def test_films_of_another_size_are_refused() -> None:
+    with pytest.raises(ValueError, match="give 40 or 80"):
+        augment(films(), side=40, recipe=OFF)
+
+
+def test_geometry_does_not_hang_on_the_pixels_that_are_to_be_had() -> None:
+    """The same draws from films of 64 and of 32 pixels show the same, up to the sharpness of the film."""
+    import tensorflow as tf
+
+    recipe = replace(OFF, zoom=0.2, shift=0.1, shear=0.1, rotation=10.0)
+    double = films(8)
+    single = np.rint(double.reshape(8, 32, 2, 32, 2, 1).mean((2, 4))).astype(np.uint8)
+    drawn = []
+    for source in (double, single):
+        tf.random.set_seed(5)
+        drawn.append(augment(source, side=32, recipe=recipe).numpy())
+    inside = np.abs(drawn[0] - drawn[1])[:, 4:-4, 4:-4]
+    assert np.median(inside) < 1
+    assert np.abs(drawn[0] - augment(double, side=32, recipe=OFF).numpy()).mean() > 5
+
+
+def test_recipes_of_the_seeds_are_what_the_seeds_say() -> None:
+    finetuned = RECIPES["finetuned"]
+    assert (finetuned.zoom, finetuned.shift, finetuned.shear, finetuned.flip) == (0.2, 0.15, 0.15, False)
+    alexnet = RECIPES["alexnet"]
+    assert (alexnet.rotation, alexnet.zoom, alexnet.shift, alexnet.shear) == (10, 0.15, 0.2, 0.15)
+    assert alexnet.flip and not alexnet.upside_down
+    augmented = RECIPES["augmented"]
+    assert (augmented.rotation, augmented.zoom, augmented.shift, augmented.flip) == (30, 0.2, 0.1, True)
+    assert (RECIPES["custom_cnn"].zoom, RECIPES["custom_cnn"].upside_down) == (0.2, True)
+    for name in ("finetuned", "alexnet", "augmented", "custom_cnn"):  # position alone, no exposure
+        assert (
+            replace(RECIPES[name], zoom=0, shift=0, shear=0, rotation=0, flip=False, upside_down=False) == OFF
+        )
