@@ -90,7 +90,13 @@ def show(films: FilmSet) -> None:
     st.caption({"films": "`films`: the networks are trained with it.",
                 "gentle": "`gentle`: position and exposure, a little.",
                 "departments": "`departments`: what another department might have made of the film; for measuring "
-                "how steady a network is."}.get(name or "", ""))  # fmt: skip
+                "how steady a network is.",
+                "finetuned": "`finetuned`: the seed's, for its fine-tuned VGG16.",
+                "custom_cnn": "`custom_cnn`: the seed's, for its small network; turns films upside down, as no X-ray "
+                "comes.",
+                "alexnet": "`alexnet`: the seed's, for its network like AlexNet.",
+                "augmented": "`augmented`: the seed's, for its small network on strongly changed films.",
+                }.get(name or "", ""))  # fmt: skip
 
 
 def one_more(key: str) -> None:
