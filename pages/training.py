@@ -51,7 +51,7 @@ COMPARE = "models-compare"
 RUNS, NEW = "Runs", "New run"
 OTHER, ZIP = "Another folder", "Upload a ZIP"
 MOST_MEGABYTES = 1024
-TILES = 6  # of each class
+TILES = 10  # of each class
 SHOWN_BAD_FILES = 20
 FILE = "file"
 CURVES: Sequence[charts.HistoryFigure] = ("loss", "accuracy", "auc", "precision", "recall", "f1")
@@ -332,7 +332,7 @@ def cancel_check(current: data_sets.Pass, name: str) -> None:
 def show_check(found: Exploration) -> list[str]:
     """The report of the check; what has to be mended before a run can start."""
     report, dataset = found.report, found.dataset
-    left, right = st.columns([3, 2], gap="large")
+    left, right = st.columns(2, gap="large")
     with left:
         st.table(
             [
@@ -354,7 +354,8 @@ def show_check(found: Exploration) -> list[str]:
             st.warning(report.verdict.replace("above", "below"), icon=":material/warning:")
         lines = [f"- **{look.plain(sentence)}**" for sentence in report.problems]
         lines += [f"- {look.plain(sentence)}" for sentence in report.remarks]
-        st.markdown("\n".join(lines))
+        if lines:
+            st.markdown("\n".join(lines))
         identical = sum(each.kind == "identical" for each in report.copies)
         alike = len(report.copies) - identical
         st.caption(
@@ -794,9 +795,9 @@ def show_run(job: Job, known: Sequence[Job]) -> None:
         words = f" {look.plain(job.status.message)}" if job.status.message else ""
         st.success(f"The version {look.plain(job.name)} is made.{words}", icon=":material/check_circle:")
     curves(job)
-    lines = job.log()
+    lines = job.log(14)
     with st.expander("Log", expanded=job.state == "failed", key=f"training-log-{job.state == 'failed'}"):
-        st.code("\n".join(lines) or "Nothing yet.", language=None, wrap_lines=True, height=260)
+        st.code("\n".join(lines) or "Nothing yet.", language=None, wrap_lines=True)
 
 
 def network_of(job: Job) -> str:
@@ -821,7 +822,7 @@ def curves(job: Job) -> None:
             with grid.cell():
                 st.markdown(f"**{charts.HISTORY_NAMES[name]}**")
                 st.plotly_chart(
-                    charts.history_figure(table, name),
+                    charts.live_history_figure(table, name, epochs=training_runs.planned_epochs(job)),
                     key=f"training-{name}",
                     theme="streamlit",
                     config=charts.config(f"{job.name}-{name}"),

@@ -48,6 +48,7 @@ COMPARED = (CURVE, "#c47a00", "#009e73", "#c06a9a", "#d55e00", NEUTRAL)
 DASHES = ("solid", "dash", "dot", "dashdot", "longdash", "longdashdot")
 HEIGHT = 430
 HISTORY_HEIGHT = 320
+LIVE_HEIGHT = 250
 PREVALENCES: NDArray[np.float64] = np.concatenate([[0.001, 0.003, 0.005], np.arange(1, 100) / 100, [0.995]])
 LONGEST_NAME = 20
 """Characters of a name in a legend: a longer line would squeeze the plot on a phone."""
@@ -656,6 +657,28 @@ def history_figure(frame: pandas.DataFrame, figure: HistoryFigure) -> go.Figure:
     drawn.xaxis.update(title={"text": "Epoch"}, tickformat="d", nticks=12, zeroline=False)
     drawn.yaxis.update(title={"text": HISTORY_NAMES[figure]}, nticks=7, zeroline=False)
     return drawn.finished()
+
+
+def live_history_figure(frame: pandas.DataFrame, figure: HistoryFigure, *, epochs: int) -> go.Figure:
+    """The same while a run goes on, one of several side by side: its axes stand still as the curves grow.
+
+    Args:
+        frame: as in `history_figure`.
+        figure: which one.
+        epochs: of the whole run, at most.
+    """
+    drawn = history_figure(frame, figure)
+    last = max(epochs, len(frame))
+    drawn.update_layout(height=LIVE_HEIGHT)
+    drawn.update_xaxes(range=[1 - 0.03 * last, last + 0.03 * last] if last > 1 else [0.5, 1.5])
+    if last <= 12:
+        drawn.update_xaxes(tickmode="linear", tick0=1, dtick=1)
+    drawn.update_yaxes(title_text="")
+    if figure == "loss":
+        drawn.update_yaxes(rangemode="tozero")
+    else:
+        drawn.update_yaxes(range=[-0.02, 1.02], dtick=0.25)
+    return drawn
 
 
 def interval_in_words(value: float | None, interval: Interval | None) -> str:

@@ -202,6 +202,16 @@ REST = {
             1000,
             staged=False,
         ),
+        Entry(
+            "unfrozen_rate",
+            "Factor of the learning rate with blocks of the base",
+            "What they know is to be changed with care.",
+            "float",
+            0.001,
+            1.0,
+            0.05,
+            staged=False,
+        ),
     ),
     "Which epoch is kept": (
         Entry(

@@ -174,6 +174,19 @@ def share_done(job: Job) -> float:
     return min(max(step.step / step.steps, 0.0), 1.0) if step.steps else 0.0
 
 
+def planned_epochs(job: Job) -> int:
+    """Epochs of the run, at most; of one that has ended, those that it had."""
+    table = job.history()
+    done = 0 if table is None else len(table)
+    if not job.active and job.state != "failed":
+        return done
+    try:
+        planned = TrainingConfig.model_validate(job.order.config).total_epochs
+    except ValidationError:
+        planned = job.status.progress.epochs
+    return max(planned, done)
+
+
 def progress_in_words(job: Job) -> str:
     """Phase, epoch, step and time left, in one line."""
     step = job.status.progress

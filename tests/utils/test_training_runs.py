@@ -1,0 +1,49 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from model.recipes import default_config
+from tests.model.test_jobs import as_if
+from utils import training_runs
+from utils.training_runs import EstimateError, estimate, time_in_words
+
+
+@pytest.mark.parametrize(
+    ("seconds", "words"),
+    [(0, "0 s"), (59.4, "59 s"), (60, "1 min"), (130, "2 min 10 s"), (1234, "20 min"), (5000, "1 h 23 min")],
+)
+def test_times_are_told_as_people_do(seconds: float, words: str) -> None:
+    assert time_in_words(seconds) == words
+
+
+def test_progress_is_one_line(tmp_path: Path) -> None:
+    progress = {
+        "phase": "training",
+        "epoch": 2,
+        "epochs": 5,
+        "step": 30,
+        "steps": 100,
+        "seconds_left": 70,
+        "loss": 0.5,
+    }
+    job = as_if(tmp_path, "running", progress=progress)
+    assert training_runs.progress_in_words(job) == (
+        "Training, epoch 2 of 5, step 30 of 100, 1 min 10 s left, loss 0.5000"
+    )
+    assert training_runs.share_done(job) == 0.3
+
+
+def test_a_run_that_told_nothing_yet_is_starting(tmp_path: Path) -> None:
+    job = as_if(tmp_path, "running")
+    assert training_runs.progress_in_words(job) == "Starting TensorFlow"
+    assert training_runs.share_done(job) == 0
+    assert training_runs.as_row(job)["Epochs"] == 0
+
+
+def test_what_cannot_be_measured_is_said(tmp_path: Path) -> None:
+    missing = tmp_path / "nowhere"
+    config = default_config("custom_cnn", input_side=32)
+    with pytest.raises(EstimateError, match="nowhere"):
+        estimate(missing, config, weights="none").result.result(timeout=120)
