@@ -24,14 +24,17 @@ from model.jobs import Job, JobError, Status, cancel, delete, list_jobs, read_jo
 from model.recipes import TrainingConfig, default_config
 from model.registry import list_versions, read_version
 
+EPOCHS = 30  # enough to be killed in between
 LONG = 5_000  # epochs of a run that a test stops
 
 
 def config(epochs: int = 2) -> TrainingConfig:
     return default_config(
-        "vgg16_scratch",
-        stages=((16, epochs),),
-        starting_weights="none",
+        "custom_cnn",
+        input_side=16,
+        head_units=4,
+        epochs=epochs,
+        augmentation="none",
         batch_size=8,
         mixed_precision=False,
         calibration_views=1,
@@ -137,7 +140,7 @@ def test_runs_take_turns_and_leave_versions(home: Path, films: Path) -> None:
 
 
 def test_a_killed_run_says_so_and_goes_on(home: Path, films: Path) -> None:
-    job = order(home, films, "killed", epochs=6)
+    job = order(home, films, "killed", epochs=EPOCHS)
     until(lambda: epochs_done(home, job) >= 2 or not read_job(home, job.id).active)
     os.kill(read_job(home, job.id).status.pid, signal.SIGKILL)
     killed = ended(home, job)
@@ -145,7 +148,7 @@ def test_a_killed_run_says_so_and_goes_on(home: Path, films: Path) -> None:
     until(lambda: "memory" in read_job(home, job.id).status.message)
     assert list_versions(home / "versions") == ()
     before = epochs_done(home, job)
-    assert 2 <= before < 6
+    assert 2 <= before < EPOCHS
     # Another process, as after a new start of the app, finds it and has it go on.
     script = (
         "import sys; from pathlib import Path; from model.jobs import list_jobs, resume\n"
@@ -164,7 +167,7 @@ def test_a_killed_run_says_so_and_goes_on(home: Path, films: Path) -> None:
     assert finished.status.attempts == 2
     table = finished.history()
     assert table is not None
-    assert table["epoch"].tolist() == [1, 2, 3, 4, 5, 6]
+    assert table["epoch"].tolist() == list(range(1, EPOCHS + 1))
     assert finished.name in [version.name for version in list_versions(home / "versions")]
 
 
@@ -175,7 +178,7 @@ def test_the_best_epoch_is_kept_or_all_is_thrown_away(home: Path, films: Path) -
     thrown = order(home, films, "thrown", epochs=LONG)
     assert ended(home, kept).state == "finished", read_job(home, kept.id).log()
     assert "best epoch" in read_job(home, kept.id).status.message
-    assert read_version(home / "versions" / "kept").history().shape[0] < LONG
+    assert 1 <= len(read_version(home / "versions" / "kept").history()) < LONG
     until(lambda: epochs_done(home, thrown) >= 1 or not read_job(home, thrown.id).active)
     cancel(home, thrown.id, "discard")
     assert ended(home, thrown).state == "cancelled"
