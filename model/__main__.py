@@ -13,8 +13,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from model.dataset import EXTENSIONS, DatasetError, read_dataset
+from model import registry_commands
+from model.dataset import EXTENSIONS, DatasetError, is_film, read_dataset
 from model.films import ImageError, XRay, prepare, read_xray
+from model.importing import ImportingError
 from model.inference import InferenceError, Predictor
 from model.quality import remarks
 from model.reading_table import COLUMNS, harmless
@@ -103,8 +105,7 @@ def _found(names: Sequence[Path]) -> Iterator[Path]:
     seen: set[Path] = set()
     for name in names:
         if name.is_dir():
-            inside = (path for path in name.rglob("*") if path.suffix.lower() in EXTENSIONS)
-            files = sorted(path for path in inside if path.is_file() and not path.name.startswith("."))
+            files = sorted(path for path in name.rglob("*") if is_film(path))
             if not files:
                 raise CommandError(f"Folder {name} holds no image ({', '.join(EXTENSIONS)}).")
         else:
@@ -234,21 +235,36 @@ def _figures(result: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
+def _place(settings: Settings) -> registry_commands.Place:
+    return registry_commands.Place(
+        roots=_versions(settings),
+        cache=settings.cache,
+        engine=settings.engine,
+        precision=settings.precision,
+        pinned=settings.version or "",
+    )
+
+
 def show_list(arguments: argparse.Namespace, settings: Settings) -> int:
     """The versions there are, newest first; damaged ones on stderr make the exit status 1."""
-    versions, damaged = scan_versions(*_versions(settings))
-    for version in versions:
-        points = (version.card.metrics.get("test") or {}).values()
-        # Figures are stored an operating point; the area under the curve is the same at each.
-        auc = next((figures.get("auc") for figures in points if isinstance(figures, dict)), None)
-        shown = "" if auc is None else f"test AUC {auc:.4f}"
-        created = version.card.created.strftime("%Y-%m-%d")
-        print(f"{version.name:<24} {created}  {version.card.architecture:<16} {shown}".rstrip())
+    place = _place(settings)
+    if arguments.log:
+        print("\n".join(registry_commands.log_lines(place)) or "Nothing was changed yet.")
+        return 0
+    versions, damaged = scan_versions(*place.roots)
+    for line in registry_commands.table(place):
+        print(line)
     for error in damaged:
         report(error)
     if not versions and not damaged:
-        raise CommandError(f"There is no version in {' or '.join(map(str, _versions(settings)))}.")
+        raise CommandError(f"There is no version in {' or '.join(map(str, place.roots))}.")
     return 1 if damaged else 0
+
+
+def change_versions(arguments: argparse.Namespace, settings: Settings) -> int:
+    """activate, rollback, import, export, delete; see model/registry_commands.py."""
+    run: Callable[[argparse.Namespace, registry_commands.Place], int] = arguments.change
+    return run(arguments, _place(settings))
 
 
 def show_card(arguments: argparse.Namespace, settings: Settings) -> int:
@@ -303,8 +319,15 @@ def benchmark(arguments: argparse.Namespace, settings: Settings) -> int:
 
 def train(arguments: argparse.Namespace, settings: Settings) -> int:
     """Train a version; see model/training.py."""
-    training = importlib.import_module("model.training")
-    status: int = training.run(arguments, versions=settings.versions)
+    commands = importlib.import_module("model.training_commands")
+    status: int = commands.run(arguments, versions=settings.versions, cache=settings.cache / "features")
+    return status
+
+
+def cost(arguments: argparse.Namespace, settings: Settings) -> int:
+    """Measure what a training run would take; see model/cost.py."""
+    commands = importlib.import_module("model.training_commands")
+    status: int = commands.run_cost(arguments, versions=settings.versions)
     return status
 
 
@@ -331,9 +354,7 @@ def _parser(command: str | None) -> argparse.ArgumentParser:
         return made
 
     def add_choice(made: argparse.ArgumentParser, *, threshold: bool = True) -> None:
-        made.add_argument(
-            "--version", metavar="V", help="name or folder (default: the newest released version)"
-        )
+        made.add_argument("--version", metavar="V", help="name or folder (default: the version in use)")
         if threshold:
             made.add_argument(
                 "--threshold",
@@ -368,11 +389,39 @@ def _parser(command: str | None) -> argparse.ArgumentParser:
     made.add_argument("--json", type=Path, metavar="OUT", help="all figures")
     made.add_argument("--csv", type=Path, metavar="OUT", help=f"columns {', '.join(PREDICTION_COLUMNS)}")
 
-    add("list", show_list, "the versions there are, newest first")
+    made = add("list", show_list, "the versions there are, newest first; ▶ is in use")
+    made.add_argument("--log", action="store_true", help="what was promoted, rolled back, imported, deleted")
     made = add("card", show_card, "what a version says about itself, as JSON")
-    made.add_argument(
-        "version", metavar="V", nargs="?", help="name or folder (default: the newest released version)"
+    made.add_argument("version", metavar="V", nargs="?", help="name or folder (default: the version in use)")
+
+    made = add("activate", change_versions, "put a version in use, after a smoke test")
+    made.add_argument("version", metavar="V")
+    registry_commands.add_who(made)
+    made.set_defaults(change=registry_commands.run_activate)
+
+    made = add("rollback", change_versions, "put the version in use that was before the last promotion")
+    registry_commands.add_who(made)
+    made.set_defaults(change=registry_commands.run_rollback)
+
+    made = add(
+        "import",
+        change_versions,
+        "make a version of a network from elsewhere",
+        "A Keras .h5 is looked into, rebuilt with the pixel scaling inside, calibrated on validation films, measured "
+        "on test films. A ZIP is one that 'export' wrote.",
     )
+    registry_commands.add_import_arguments(made)
+    made.set_defaults(change=registry_commands.run_import)
+
+    made = add("export", change_versions, "write a version as one ZIP")
+    made.add_argument("version", metavar="V")
+    made.add_argument("--out", type=Path, metavar="FILE", help="default: the version's name, here")
+    made.set_defaults(change=registry_commands.run_export)
+
+    made = add("delete", change_versions, "delete a version of this site that is not in use")
+    made.add_argument("version", metavar="V")
+    registry_commands.add_who(made)
+    made.set_defaults(change=registry_commands.run_delete)
 
     made = add(
         "data",
@@ -414,8 +463,14 @@ def _parser(command: str | None) -> argparse.ArgumentParser:
     )
 
     made = add("train", train, "train a version on a data set")
-    if command == "train":  # its arguments come with TensorFlow, which the other commands do without
-        importlib.import_module("model.training").add_arguments(made)
+    if command == "train":  # its arguments come with imports that the other commands do without
+        importlib.import_module("model.training_commands").add_arguments(made)
+
+    made = add(
+        "cost", cost, "what a training run would take on this machine, measured from a few steps, as JSON"
+    )
+    if command == "cost":
+        importlib.import_module("model.training_commands").add_config_arguments(made)
     return parser
 
 
@@ -426,7 +481,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         run: Callable[[argparse.Namespace, Settings], int] = arguments.run
         return run(arguments, get_settings())
-    except (CommandError, VersionError, InferenceError, DatasetError, SettingsError) as error:
+    except (
+        CommandError,
+        VersionError,
+        ImportingError,
+        InferenceError,
+        DatasetError,
+        SettingsError,
+    ) as error:
         report(error)
         return 1
     except KeyboardInterrupt:

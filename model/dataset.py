@@ -22,7 +22,7 @@ CLASSES = ("NORMAL", "PNEUMONIA")
 """Class names; the position of a name is its label, so PNEUMONIA is 1."""
 
 SPLITS = ("train", "val", "test")
-EXTENSIONS = (".jpg", ".jpeg", ".png")
+EXTENSIONS = (".jpg", ".jpeg", ".png", ".dcm", ".dicom")
 
 ValidationMethod = Literal["edges", "blocks", "patients", "films"]
 
@@ -128,12 +128,25 @@ def read_dataset(folder: Path, *, both_classes: bool = True) -> Dataset:
     return Dataset(root=folder, films=tuple(films))
 
 
+def is_film(path: Path) -> bool:
+    """Whether a file of a folder is taken for a film: by its ending, or as DICOM without an ending, as on discs from
+    hospitals (their table of contents, DICOMDIR, is none)."""
+    if path.name.startswith(".") or not path.is_file():
+        return False
+    if path.suffix.lower() in EXTENSIONS:
+        return True
+    # Names there are often numbers with dots: 1.2.840.113619.2.5.
+    if path.name.upper() == "DICOMDIR" or not (path.suffix == "" or path.suffix[1:].isdigit()):
+        return False
+    try:
+        with path.open("rb") as stream:
+            return stream.read(132)[128:] == b"DICM"
+    except OSError:
+        return False
+
+
 def _image_files(folder: Path) -> list[Path]:
-    return sorted(
-        path
-        for path in folder.rglob("*")
-        if path.suffix.lower() in EXTENSIONS and path.is_file() and not path.name.startswith(".")
-    )
+    return sorted(path for path in folder.rglob("*") if is_film(path))
 
 
 def _film(path: Path, split: str, label: int) -> Film:

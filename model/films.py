@@ -1,5 +1,7 @@
 """From the bytes of an uploaded file to one grey film in memory, and from a film to the network's input.
 
+JPEG and PNG are read here; DICOM is read by `model.dicom`, which is imported when the first DICOM file comes.
+
 The format is decided by the bytes, never by the file's name. Before anything is decoded the file is walked
 segment by segment (JPEG) or chunk by chunk (PNG): that finds the declared size, the bit depth and the
 orientation, and lets only the parts needed for the picture through to Pillow. So EXIF blocks, text,
@@ -11,6 +13,7 @@ written to disk: all functions are thread-safe.
 from __future__ import annotations
 
 import io
+import math
 import struct
 import zlib
 from collections.abc import Iterator
@@ -30,7 +33,13 @@ _COLOUR_DIFFERENCE = 24
 _SAMPLED_SIDE = 512  # colour is judged on about this many rows and columns; more would only cost time
 
 _PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
-_SAVE_AS = "save it as JPEG or PNG and choose that file"
+_SAVE_AS = "save it as DICOM, JPEG or PNG and choose that file"
+
+
+VALUE_REPRESENTATIONS = frozenset(
+    b"AE AS AT CS DA DS DT FD FL IS LO LT OB OD OF OL OV OW PN SH SL SQ SS ST SV TM UC UI UL UN UR US UT UV".split()
+)
+"""The two letters that stand after a tag in explicit DICOM files (PS3.5 6.2)."""
 
 
 class ImageError(ValueError):
@@ -38,17 +47,90 @@ class ImageError(ValueError):
 
 
 @dataclass(frozen=True)
+class Window:
+    """Which values a film shows between black and white (DICOM PS3.3 C.11.2.1.2).
+
+    Attributes:
+        centre: value in the middle, in the units of the film after rescaling.
+        width: how many values lie between black and white; 1 or more, "linear exact" and "sigmoid" more than 0.
+        shape: "linear", "linear exact" or "sigmoid".
+
+    Raises:
+        ImageError: for a width or a centre that is none.
+    """
+
+    centre: float
+    width: float
+    shape: str = "linear"
+
+    def __post_init__(self) -> None:
+        narrowest = 1.0 if self.shape == "linear" else 1e-6
+        if not (math.isfinite(self.centre) and narrowest <= self.width < math.inf):
+            raise ImageError("A window needs a centre and a width of at least 1: choose others.")
+
+    def __str__(self) -> str:
+        return f"centre {self.centre:g}, width {self.width:g}, {self.shape}"
+
+
+@dataclass(frozen=True)
+class DicomFacts:
+    """What is told of a DICOM file: words from closed sets, and numbers. Nothing else of it is kept.
+
+    Attributes:
+        modality: "CR", "DX", "RG", "RF", "OT" or "SC"; empty where the file says none.
+        view: "PA", "AP", "LL", ...; empty where the file says none that is known.
+        age: the patient's age in whole years; None where the file says none.
+        sex: "F", "M", "O"; empty where the file says none.
+        spacing: millimetres from row to row and from column to column; None where the file says none.
+        transfer_syntax: how the file stores its pixels, in words.
+        burned_in: whether the file says that text is burned into the picture.
+        frames: how many frames the file holds.
+        frame: which of them this film is; the first is 1.
+        window: the window this film is seen through; None for colour, look-up tables and the full range.
+        by_hand: whether that window was set by hand.
+        lowest: smallest value of the film before the window.
+        highest: largest value of the film before the window; both 0 for colour, which takes no window.
+    """
+
+    modality: str = ""
+    view: str = ""
+    age: int | None = None
+    sex: str = ""
+    spacing: tuple[float, float] | None = None
+    transfer_syntax: str = ""
+    burned_in: bool = False
+    frames: int = 1
+    frame: int = 1
+    window: Window | None = None
+    by_hand: bool = False
+    lowest: float = 0.0
+    highest: float = 0.0
+
+    def __str__(self) -> str:
+        """The facts in one line for the screen."""
+        facts = [f"modality {self.modality}"] if self.modality else []
+        facts += [f"view {self.view}"] if self.view else []
+        facts += [f"age {self.age} {'year' if self.age == 1 else 'years'}"] if self.age is not None else []
+        facts += [f"sex {self.sex}"] if self.sex else []
+        if self.spacing is not None:
+            facts.append(f"{self.spacing[0]:g} × {self.spacing[1]:g} mm a pixel")
+        return ", ".join([*facts, f"stored as {self.transfer_syntax}"])
+
+
+@dataclass(frozen=True)
 class Source:
     """Where the pixels of a film came from. Holds no personal data.
 
     Attributes:
-        format: "JPEG" or "PNG".
+        format: "JPEG", "PNG" or "DICOM".
         width: pixels a row **as stored in the file**, before any rotation.
         height: rows as stored in the file.
-        bit_depth: bits a sample as stored in the file (1, 2, 4, 8 or 16).
-        photometric: how the file stores its samples: "grey", "RGB", "YCbCr", "palette", "CMYK" or "YCCK".
+        bit_depth: bits a sample as stored in the file (1, 2, 4, 8 or 16; of a DICOM file 1 to 16).
+        photometric: how the file stores its samples: "grey", "RGB", "YCbCr", "palette", "CMYK" or "YCCK"; of a
+            DICOM file its photometric interpretation.
         done: what was done to the picture on its way, in plain words, in order.
         colour_share: share of pixels, 0 to 1, whose channels really differ (by more than 24 of 255 levels).
+        dicom: what a DICOM file says of the film; None for the other formats.
     """
 
     format: str
@@ -58,6 +140,7 @@ class Source:
     photometric: str
     done: tuple[str, ...] = ()
     colour_share: float = 0.0
+    dicom: DicomFacts | None = None
 
 
 @dataclass(frozen=True)
@@ -83,11 +166,13 @@ class _Container:
     picture: bytes
 
 
-def read_xray(data: bytes) -> XRay:
-    """Decode one JPEG or PNG file into a grey film.
+def read_xray(data: bytes, *, frame: int = 1, window: Window | None = None) -> XRay:
+    """Decode one JPEG, PNG or DICOM file into a grey film.
 
     Args:
         data: the whole file.
+        frame: which frame of a DICOM file, the first is 1; the other formats have one.
+        window: to see a grey DICOM film through, instead of the file's own; the other formats have none.
 
     Returns:
         The film, upright, 8 bits deep. Colour becomes grey by ITU-R BT.601 luma; 16-bit grey is scaled by the
@@ -100,9 +185,14 @@ def read_xray(data: bytes) -> XRay:
         too small,
             too narrow, another format, truncated, damaged, blank. No other exception escapes.
     """
-    _refuse_other_files(data)
+    if _refuse_other_files(data) == "DICOM":
+        from model.dicom import read_dicom
+
+        return read_dicom(data, frame=frame, window=window)
+    if frame != 1:
+        raise ImageError(f"The file has no frame {frame}: choose its first.")
     container = _walk_png(data) if data.startswith(_PNG_SIGNATURE) else _walk_jpeg(data)
-    _refuse_sizes(container.width, container.height)
+    refuse_sizes(container.width, container.height)
     done: list[str] = []
     if container.frames > 1:
         done.append(f"first frame of {container.frames} taken")
@@ -174,30 +264,43 @@ def _truncated() -> str:
     return "The file is incomplete, its end is missing: copy or export the X-ray again."
 
 
-def _refuse_other_files(data: bytes) -> None:
+def _refuse_other_files(data: bytes) -> str:
+    """Which format the bytes are: "PNG", "JPEG" or "DICOM"."""
     if not data:
         raise ImageError("The file is empty: copy or export the X-ray again.")
     if len(data) > MAXIMUM_BYTES:
         raise ImageError(
             f"The file is {len(data) / 2**20:.0f} MB large and only {MAXIMUM_BYTES // 2**20} MB are read: "
-            "export the X-ray alone, as JPEG or PNG."
+            "export the X-ray alone, as DICOM, JPEG or PNG."
         )
-    if data.startswith((_PNG_SIGNATURE, b"\xff\xd8\xff")):
-        return
+    if data.startswith(_PNG_SIGNATURE):
+        return "PNG"
+    if data.startswith(b"\xff\xd8\xff"):
+        return "JPEG"
     if len(data) < len(_PNG_SIGNATURE) and (_PNG_SIGNATURE.startswith(data) or data == b"\xff\xd8"):
         raise ImageError(_truncated())
-    if data[128:132] == b"DICM" or data[:4] in (
-        b"\x02\x00\x00\x00",
-        b"\x08\x00\x05\x00",
-        b"\x08\x00\x08\x00",
-    ):
-        raise ImageError("DICOM files are not read yet: export the X-ray as PNG or JPEG.")
+    if is_dicom(data):
+        return "DICOM"
     name = _other_format(data)
     if name:
-        raise ImageError(f"The file is {name}, not a JPEG or PNG image: {_SAVE_AS}.")
+        raise ImageError(f"The file is {name}, not a DICOM, JPEG or PNG image: {_SAVE_AS}.")
     raise ImageError(
-        "The file is not an image, whatever its name says: choose an X-ray saved as JPEG or PNG."
+        "The file is not an image, whatever its name says: choose an X-ray saved as DICOM, JPEG or PNG."
     )
+
+
+def is_dicom(data: bytes) -> bool:
+    """Whether the bytes are a DICOM file (PS3.10 7.1), or a data set without preamble as older machines write it."""
+    if data[128:132] == b"DICM":
+        return True
+    start = data[:8]
+    if len(start) < 8 or start[:4] not in (
+        *(b"\x02\x00" + bytes((element, 0)) for element in (0, 1, 2, 3, 0x10)),
+        *(b"\x08\x00" + bytes((element, 0)) for element in (0, 1, 5, 8, 0x12, 0x13, 0x14, 0x16, 0x18)),
+        *(b"\x00\x08\x00" + bytes((element,)) for element in (0, 1, 5, 8, 0x12, 0x13, 0x14, 0x16, 0x18)),
+    ):
+        return False
+    return start[4:6] in VALUE_REPRESENTATIONS or struct.unpack("<I", start[4:])[0] < 1024
 
 
 def _other_format(data: bytes) -> str | None:
@@ -230,7 +333,7 @@ def _other_format(data: bytes) -> str | None:
     return "a PDF" if b"%PDF-" in data[:1024] else None
 
 
-def _refuse_sizes(width: int, height: int) -> None:
+def refuse_sizes(width: int, height: int) -> None:
     """Judge the declared size before a single pixel is decoded: this is what stops decompression bombs."""
     if width * height > MAXIMUM_PIXELS:
         raise ImageError(
@@ -269,7 +372,7 @@ def _walk_png(data: bytes) -> _Container:
             # The size is judged here already, so that a bomb is not even walked through.
             if header[0] == 0 or header[1] == 0:
                 raise ImageError(_damaged())
-            _refuse_sizes(header[0], header[1])
+            refuse_sizes(header[0], header[1])
         elif kind == b"acTL" and len(body) == 8:
             frames = max(1, struct.unpack(">I", body[:4])[0])
         elif kind == b"eXIf":
@@ -500,9 +603,9 @@ def _to_grey(image: Image.Image, container: _Container, done: list[str]) -> tupl
         image = _flatten(image, done)
     if image.mode == "L":
         return np.array(image), 0.0
-    colour_share = _colour_share(image)
-    done.append("colour turned into grey" if colour_share > 0 else "three equal channels made one")
-    return np.array(image.convert("L")), colour_share
+    share = colour_share(image)
+    done.append("colour turned into grey" if share > 0 else "three equal channels made one")
+    return np.array(image.convert("L")), share
 
 
 def _scale_16_bits(values: NDArray[np.uint16], done: list[str]) -> NDArray[np.uint8]:
@@ -537,7 +640,7 @@ def _flatten(image: Image.Image, done: list[str]) -> Image.Image:
     return flat
 
 
-def _colour_share(image: Image.Image) -> float:
+def colour_share(image: Image.Image) -> float:
     step = max(1, min(image.size) // _SAMPLED_SIDE)
     channels = np.asarray(image)[::step, ::step]
     difference = channels.max(axis=2) - channels.min(axis=2)

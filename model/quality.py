@@ -20,19 +20,23 @@ remark              said where                                                 f
 laid on their side 99.9 %, of those upside down 88 % (a small correlation gap is left unsaid rather than said
 wrongly).
 
+What a DICOM file says of itself is taken at its word: text burned in, an age or a view outside what the network was
+trained on (children of one to five years, from the front), several frames, a window set by hand.
+
 The size remarks cannot be measured at 224 x 224. The thresholds for the shape come from the 60 training films
 at hand as published: width to height 0.98 to 1.81, so 0.7 to 2.2 is let pass, which none of the 60 leaves.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from model.films import XRay
+from model.films import DicomFacts, XRay
 
 SMALLEST_SIDE = 224  # the network's own input: anything smaller has to be enlarged
 NARROWEST, WIDEST = 0.7, 2.2
@@ -42,6 +46,8 @@ INVERTED_CORRELATION = -0.3
 TURNED_GAIN = 0.1
 TURNED_CORRELATION = 0.4  # below it the picture does not look like a turned chest film either
 COLOUR_SHARE = 0.01
+TRAINING_AGES = range(1, 6)  # whole years: children of one to five
+TRAINING_VIEWS = ("PA", "AP")
 
 # The mean of 8 x 8 box-averaged training films, each film standardised, both classes weighing the same; in
 # hundredths of a standard deviation. It shows dark margins, two dark lungs, bright spine and shoulders, and
@@ -81,7 +87,7 @@ def remarks(xray: XRay) -> tuple[Remark, ...]:
     height, width = pixels.shape
     low, high = np.percentile(pixels, [5, 95])
     mean = float(pixels.mean())
-    found = list(_orientation_remarks(pixels))
+    found = [*_dicom_remarks(xray.source.dicom), *_orientation_remarks(pixels)]
     if xray.source.colour_share > COLOUR_SHARE:
         found.append(
             Remark(
@@ -112,6 +118,35 @@ def remarks(xray: XRay) -> tuple[Remark, ...]:
     if high - low < LOWEST_CONTRAST:
         found.append(Remark("low-contrast", f"The film has little contrast: {exposure}"))
     return tuple(found)
+
+
+def _dicom_remarks(facts: DicomFacts | None) -> Iterator[Remark]:
+    if facts is None:
+        return
+    if facts.view and facts.view not in TRAINING_VIEWS:
+        yield Remark(
+            "view",
+            f"The file says view {facts.view}, and the network knows films from the front (PA, AP) only: "
+            "the probability does not hold.",
+        )
+    if facts.age is not None and facts.age not in TRAINING_AGES:
+        yield Remark(
+            "age",
+            f"The patient's age is {facts.age}, and the network was trained on children of one to five years: "
+            "read this film without it.",
+        )
+    if facts.by_hand:
+        yield Remark("window-by-hand", f"Read with a window set by hand ({facts.window}).")
+    if facts.frames > 1:
+        yield Remark(
+            "frames",
+            f"The file holds {facts.frames} frames and frame {facts.frame} was read: check that it is the film meant.",
+        )
+    if facts.burned_in:
+        yield Remark(
+            "burned-in-text",
+            "The file says that text is burned into the picture: it may name the patient, so do not pass it on.",
+        )
 
 
 def _orientation_remarks(pixels: NDArray[np.uint8]) -> tuple[Remark, ...]:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from concurrent.futures import wait
+from typing import TYPE_CHECKING
 
 import pandas
 import streamlit as st
 
+from model.films import ImageError, Window
 from model.inference import InferenceError
 from model.registry import Version, VersionError
 from model.samples import sample_files
@@ -20,9 +22,14 @@ from utils.readings import (
     batches,
     content_key,
     done_in_words,
+    read_again,
     read_films,
     readings_csv,
+    shown,
 )
+
+if TYPE_CHECKING:
+    from model.dicom import DicomFrame
 
 screen = session.enter("Diagnose")
 
@@ -33,6 +40,7 @@ ROUND = "diagnose-round"
 SAMPLES = "diagnose-samples-wanted"
 STOP = "diagnose-stop-wanted"
 TABLE = "diagnose-table"
+FRAME = "diagnose-frame"  # the one decoded DICOM frame that is looked at: (content key, frame)
 
 Pending = list[tuple[str, Callable[[], bytes], bool]]
 
@@ -43,7 +51,7 @@ def main() -> None:
     st.html(look.STYLE)
     st.title("Diagnose")
     uploads = st.file_uploader(
-        "Chest X-rays from the front, as JPG, JPEG or PNG: one or many",
+        "Chest X-rays from the front, as DICOM, JPG, JPEG or PNG: one or many",
         accept_multiple_files=True,
         key=f"films-{st.session_state[ROUND]}",
         disabled=screen.version is None,
@@ -162,6 +170,7 @@ def stop() -> None:
 def clear() -> None:
     st.session_state[WORKLIST] = Worklist()
     st.session_state[OPENED] = None
+    st.session_state.pop(FRAME, None)
 
 
 def want_samples() -> None:
@@ -236,8 +245,9 @@ def film(entry: Entry | None, reading: Reading | None) -> None:
                 st.html(look.empty_viewer("The X-ray you drop above is shown here."))
         else:
             st.html(look.name_line(entry.name, synthetic=entry.synthetic))
-            with st.container(key="viewer"):
-                st.image(reading.picture, width="stretch", alt="The opened chest X-ray")
+            viewer = st.container(key="viewer")
+            picture = adjusted(reading)
+            viewer.image(picture, width="stretch", alt="The opened chest X-ray")
     with right:
         if entry is None or reading is None or reading.source is None:
             st.html(look.answer(None, threshold=screen.threshold, rates=rates))
@@ -252,6 +262,101 @@ def film(entry: Entry | None, reading: Reading | None) -> None:
                     remark=" ".join(part for part in (entry.remark, older(reading)) if part),
                 )
             )
+
+
+def adjusted(reading: Reading) -> bytes:
+    """The picture to show; below it, for a DICOM film, which frame and which window (PS3.3 C.11.2)."""
+    facts = None if reading.source is None else reading.source.dicom
+    if facts is None or screen.version is None:
+        return reading.picture
+    if reading.dicom is None:
+        st.caption("Frame and window cannot be changed any more: drop the file again for that.")
+        return reading.picture
+    number = facts.frame
+    if facts.frames > 1:
+        key = f"frame-{reading.key}"
+        st.session_state.setdefault(key, facts.frame)
+        number = int(st.number_input(f"Frame, 1 to {facts.frames}", 1, facts.frames, key=key, width=200))
+        if number != facts.frame:
+            read_so(reading, screen.version, frame=number, window=None)
+    if facts.highest <= facts.lowest:  # colour has no window
+        return reading.picture
+    span = facts.highest - facts.lowest
+    own = reading.dicom.window or Window((facts.lowest + facts.highest) / 2, max(span, 1.0))
+    with st.expander("Window: brightness and contrast", icon=":material/contrast:"):
+        window = chosen_window(f"{reading.key}-{number}", own, facts.window if facts.by_hand else None, span)
+        use = f"window-used-{reading.key}-{number}"
+        st.session_state.setdefault(use, facts.by_hand)
+        used = st.toggle(
+            "Use this window for the reading",
+            key=use,
+            disabled=window is None,
+            help="Off: the window is for the eye, and the probability is that of the film as the file shows it.",
+        )
+        wanted = window if used else None
+        if wanted != (facts.window if facts.by_hand else None):
+            read_so(reading, screen.version, frame=number, window=wanted)
+        if window is None or used:
+            return reading.picture
+        st.caption("For the eye only: the probability is that of the film as the file shows it.")
+        try:
+            return shown(decoded(reading, number), window)
+        except ImageError as error:
+            st.caption(str(error))
+            return reading.picture
+
+
+def chosen_window(name: str, own: Window, by_hand: Window | None, span: float) -> Window | None:
+    """The window that the sliders stand at; None where they stand at the film's own."""
+    step = 1.0 if span >= 20 else span / 100
+    start = by_hand or own
+    centre, width = f"window-centre-{name}", f"window-width-{name}"
+
+    def start_over() -> None:
+        st.session_state[centre], st.session_state[width] = own.centre, own.width
+
+    st.session_state.setdefault(centre, start.centre)
+    st.session_state.setdefault(width, start.width)
+    lowest, highest = own.centre - max(span, own.width), own.centre + max(span, own.width)
+    form = "%.0f" if step == 1.0 else "%.2f"
+    widest = 2 * max(span, own.width, 1.0)
+    chosen = Window(
+        st.slider("Centre", lowest, highest, step=step, format=form, key=centre),
+        st.slider("Width", min(1.0, own.width), widest, step=step, format=form, key=width),
+        own.shape,
+    )
+    st.button("As in the file", icon=":material/undo:", on_click=start_over, disabled=chosen == own)
+    return None if chosen == own else chosen
+
+
+def decoded(reading: Reading, number: int) -> DicomFrame:
+    """The frame that is looked at, decoded once for all moves of the sliders; one a session."""
+    kept = st.session_state.get(FRAME)
+    if kept is None or kept[0] != (reading.key, number):
+        if reading.dicom is None:
+            raise ImageError("The pixels of this film are not kept any more: drop the file again.")
+        kept = st.session_state[FRAME] = ((reading.key, number), reading.dicom.decode(number))
+    frame: DicomFrame = kept[1]
+    return frame
+
+
+def read_so(reading: Reading, version: Version, *, frame: int, window: Window | None) -> None:
+    """Read the film once more, another frame or through a window set by hand, and start the page over."""
+    worklist: Worklist = st.session_state[WORKLIST]
+    try:
+        again = read_again(
+            reading,
+            frame=frame,
+            window=window,
+            reader=session.predictor(version).result(),
+            version=version.name,
+            input_size=version.card.input_size,
+        )
+    except (ImageError, InferenceError, VersionError) as error:
+        st.error(str(error), icon=":material/error:")
+        return
+    worklist.keep([again])
+    st.rerun()
 
 
 def older(reading: Reading) -> str:

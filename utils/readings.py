@@ -1,7 +1,8 @@
 """From uploaded bytes to readings: decode, look at the quality, run the network once, keep what the screen shows.
 
 A `Reading` holds neither the uploaded bytes nor the file's name: it belongs to a content. Names, which may be
-patients' names, stay in the `Entry` of the session that dropped the file.
+patients' names, stay in the `Entry` of the session that dropped the file. Of a DICOM file the pixel data stay, with
+nothing personal beside them, so that another frame or window can be asked for; a session keeps `HELD_BYTES` at most.
 """
 
 from __future__ import annotations
@@ -13,21 +14,26 @@ import io
 import logging
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from model.films import ImageError, Source, XRay, prepare, read_xray
+from model.films import ImageError, Source, Window, XRay, prepare, read_xray
 from model.quality import Remark, remarks
 from model.reading_table import COLUMNS, harmless
 from utils.decisions import SHAPES, decide
+
+if TYPE_CHECKING:
+    from model.dicom import DicomFile, DicomFrame
 
 log = logging.getLogger(__name__)
 
 PICTURE_SIDE = 1400
 """Longest side, in pixels, of the picture kept for the screen."""
+HELD_BYTES = 256 * 2**20
+"""Pixel data of DICOM files that one session keeps, in bytes; beyond, the oldest go."""
 THUMBNAIL_SIZE = (96, 72)
 STOPPED = "Reading was stopped before this film's turn; drop it again to read it."
 NETWORK_FAILED = "The network could not read this film; drop it once more or tell your administrator."
@@ -53,6 +59,8 @@ class Reading:
         thumbnail: small JPEG as a data URI; empty where unreadable.
         message: why the file could not be read, one sentence; empty where it could.
         input_size: height and width, in pixels, of what the network saw.
+        dicom: the pixel data of a DICOM file, for another frame or window; None for other formats, and where the
+            session keeps too many.
     """
 
     key: str
@@ -64,6 +72,7 @@ class Reading:
     thumbnail: str = ""
     message: str = ""
     input_size: tuple[int, int] = (224, 224)
+    dicom: DicomFile | None = field(default=None, repr=False)
 
     @property
     def failed(self) -> bool:
@@ -123,6 +132,12 @@ class Worklist:
     def keep(self, readings: Iterable[Reading]) -> None:
         """Keep new readings; the list itself does not change yet."""
         self.readings.update((reading.key, reading) for reading in readings)
+        held = 0
+        for key, reading in reversed(self.readings.items()):
+            if reading.dicom is not None:
+                held += len(reading.dicom.pixel_data)
+                if held > HELD_BYTES:
+                    self.readings[key] = replace(reading, dicom=None)
 
     def add(self, files: Sequence[tuple[str, str, bool]], *, version: str) -> None:
         """Add files (name, content key, synthetic?) to the list in one step.
@@ -203,6 +218,35 @@ def read_films(
     return tuple(finished)
 
 
+def read_again(
+    reading: Reading,
+    *,
+    frame: int,
+    window: Window | None,
+    reader: Reader,
+    version: str,
+    input_size: tuple[int, int] = (224, 224),
+) -> Reading:
+    """Read another frame of a DICOM film, or the same through a window set by hand; None: the file's own.
+
+    Raises:
+        ImageError: where the frame cannot be decoded, or the window leaves nothing to see.
+    """
+    if reading.dicom is None:
+        raise ImageError("The pixels of this film are not kept any more: drop the file again.")
+    xray = reading.dicom.decode(frame).film(window)
+    again = _described(reading.key, xray, version=version, input_size=input_size)
+    (probability,) = _probabilities([prepare(xray.pixels, size=input_size)], reader)
+    if probability is None:
+        return Reading(key=reading.key, version=version, message=NETWORK_FAILED)
+    return replace(again, probability=probability, dicom=reading.dicom)
+
+
+def shown(frame: DicomFrame, window: Window) -> bytes:
+    """A decoded frame seen through a window, as JPEG for the screen; ImageError where it shows nothing."""
+    return _jpeg(frame.film(window), (PICTURE_SIDE, PICTURE_SIDE), quality=92)
+
+
 def batches(count: int, *, first: int = 1, size: int = 8) -> Iterable[slice]:
     """Slices over `count` files: a first short one, so that an answer shows at once, then full ones."""
     start = 0
@@ -217,7 +261,8 @@ def done_in_words(source: Source, *, input_size: tuple[int, int] = (224, 224)) -
     photometric = f", {source.photometric}" if source.photometric else ""
     what = f"{source.format}, {source.width} × {source.height} pixels, {source.bit_depth} bit{photometric}"
     steps = (*source.done, f"resized to {input_size[1]} × {input_size[0]} for the network")
-    return f"{what}: {'; '.join(steps)}."
+    told = "" if source.dicom is None else f" The file says: {source.dicom}."
+    return f"{what}: {'; '.join(steps)}.{told}"
 
 
 def readings_csv(entries: Sequence[Entry], readings: Mapping[str, Reading], *, threshold: float) -> bytes:
@@ -256,7 +301,17 @@ def _decode(
         image = prepare(xray.pixels, size=input_size)
     except ImageError as error:
         return Reading(key=key, version=version, message=str(error)), None
-    reading = Reading(
+    reading = _described(key, xray, version=version, input_size=input_size)
+    if xray.source.dicom is not None:
+        from model.dicom import open_dicom
+
+        reading = replace(reading, dicom=open_dicom(data))
+    return reading, image
+
+
+def _described(key: str, xray: XRay, *, version: str, input_size: tuple[int, int]) -> Reading:
+    """A reading that has no probability yet."""
+    return Reading(
         key=key,
         version=version,
         source=xray.source,
@@ -265,7 +320,6 @@ def _decode(
         picture=_jpeg(xray, (PICTURE_SIDE, PICTURE_SIDE), quality=92),
         thumbnail=data_uri(_jpeg(xray, THUMBNAIL_SIZE, quality=80)),
     )
-    return reading, image
 
 
 def _probabilities(images: Sequence[NDArray[np.uint8]], reader: Reader) -> list[float | None]:
