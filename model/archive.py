@@ -83,7 +83,7 @@ def contents(source: BinaryIO) -> Contents:
         ArchiveError: it is no ZIP, is cut short, is encrypted, would unpack to too much, holds a link or a name that
             leads out of its folder, or no class folders.
     """
-    with _opened(source) as archive:
+    with opened(source) as archive:
         return _contents(archive)
 
 
@@ -109,7 +109,7 @@ def unpack(
     root.mkdir()
     damaged: list[Unreadable] = []
     left = MAXIMUM_TOTAL
-    with _opened(source) as archive:
+    with opened(source) as archive:
         films = _contents(archive).films
         for done, (entry, path) in enumerate(films):
             if cancelled is not None and cancelled():
@@ -141,7 +141,12 @@ def unpack(
     return Unpacked(root, tuple(damaged))
 
 
-def _opened(source: BinaryIO) -> zipfile.ZipFile:
+def opened(source: BinaryIO) -> zipfile.ZipFile:
+    """A ZIP from a stranger, opened for reading.
+
+    Raises:
+        ArchiveError: it is no ZIP, is cut short or damaged, or its table of contents is absurdly long.
+    """
     start = source.read(4) if source.seek(0) == 0 else b""
     size = source.seek(0, io.SEEK_END)
     source.seek(max(0, size - 2**16 - 100))

@@ -297,7 +297,7 @@ def load_network(path: Path) -> keras.Model:
     import keras
 
     try:
-        with _with_single_ends(path) as readable, limited_memory():
+        with _as_keras3_reads(path) as readable, limited_memory():
             network = keras.models.load_model(readable, compile=False)
     except Exception as error:
         # Keras raises whatever it comes upon; the file was found sound before.
@@ -314,15 +314,14 @@ def load_network(path: Path) -> keras.Model:
 
 
 @contextmanager
-def _with_single_ends(path: Path) -> Iterator[Path]:
-    """The file, or a copy in which no network inside it gives a list of one output.
-
-    Keras 2 wrote ``[["name", 0, 0]]``, which Keras 3 takes for a list; the layer behind it then fails on that.
-    """
+def _as_keras3_reads(path: Path) -> Iterator[Path]:
+    """The file, or a copy whose configuration is put into the form that Keras 3 understands."""
     import h5py
 
     configuration = check_network_file(path)
-    if not _unwrap(configuration):
+    before = json.dumps(configuration)
+    _modernise(configuration)
+    if json.dumps(configuration) == before:
         yield path
         return
     with tempfile.TemporaryDirectory(prefix="pneumoscope-import-") as folder:
@@ -332,21 +331,41 @@ def _with_single_ends(path: Path) -> Iterator[Path]:
         yield copy
 
 
-def _unwrap(configuration: dict[str, Any]) -> bool:
-    """Write the ends of every network in a configuration as Keras 3 does; whether anything changed."""
-    changed = False
+def _modernise(configuration: dict[str, Any]) -> None:
+    """Change what Keras 3 reads wrongly in a configuration of Keras 2, at any depth.
+
+    The ends of a network stood in a list even where there is one, which makes a list of its output. A network inside a
+    network counted its own making as its first call, and Keras 3 does not when it looks for where its output goes.
+    """
     settings = configuration.get("config")
     if not isinstance(settings, dict):
-        return False
+        return
     for key in ("input_layers", "output_layers"):
         ends = settings.get(key)
         if isinstance(ends, list) and len(ends) == 1 and isinstance(ends[0], list):
             settings[key] = ends[0]
-            changed = True
-    for entry in settings.get("layers", []):
+    entries = settings.get("layers", [])
+    inside = {_name_of(entry) for entry in entries if entry.get("class_name") in CONTAINERS}
+    calls = [call for entry in entries for call in _calls(entry) if call[0] in inside]
+    first = {name: min(call[1] for call in calls if call[0] == name) for name in {call[0] for call in calls}}
+    for call in calls:
+        call[1] -= first[call[0]]
+    for entry in entries:
         if entry.get("class_name") in CONTAINERS:
-            changed = _unwrap(entry) or changed
-    return changed
+            _modernise(entry)
+
+
+def _calls(entry: Mapping[str, Any]) -> Iterator[list[Any]]:
+    """Where a layer takes its input from, as Keras 2 wrote it: [name, number of the call, of the output]."""
+    for node in entry.get("inbound_nodes") or ():
+        for call in node if isinstance(node, list) else ():
+            if (
+                isinstance(call, list)
+                and len(call) >= 3
+                and isinstance(call[0], str)
+                and type(call[1]) is int
+            ):
+                yield call
 
 
 def rebuild(
