@@ -11,25 +11,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
+from model.architectures import ARCHITECTURES
 from model.augmentation import RECIPES
 from model.dataset import ValidationMethod
-
-try:
-    from model.architectures import ARCHITECTURES
-except ImportError:  # until the table of networks stands
-    from types import SimpleNamespace
-
-    ARCHITECTURES = {  # type: ignore[assignment]
-        "vgg16_scratch": SimpleNamespace(
-            settings={
-                "optimizer": "adamw", "learning_rate": 7e-4, "weight_decay": 0.02, "label_smoothing": 0.05,
-                "class_weights": True, "augmentation": "films",
-            },
-        ),
-        "vgg16_finetuned": SimpleNamespace(settings={}),
-    }  # fmt: skip
 
 DEFAULT_ARCHITECTURE = "vgg16_finetuned"
 STAGED = "vgg16_scratch"
@@ -75,7 +61,7 @@ class TrainingConfig(BaseModel):
     """Weigh the classes so that each counts the same."""
     augmentation: str = UNCHANGED
     """A recipe of `model.augmentation.RECIPES`, or ``none``."""
-    views: int = Field(default=4, ge=1)
+    views: int = Field(default=2, ge=1)
     """Changed views of each film whose features are kept; each epoch sees one of them. Without augmentation: 1."""
 
     # the network
@@ -83,6 +69,8 @@ class TrainingConfig(BaseModel):
     """Top blocks of the base that train with the head; 0: the head alone."""
     settle_epochs: int = Field(default=0, ge=0)
     """Epochs of the head alone before any block of the base trains with it."""
+    unfrozen_rate: float = Field(default=0.1, gt=0, le=1)
+    """Factor on the learning rate while blocks of the base train: what they know is to be changed with care."""
     head_units: int = Field(default=1024, ge=0)
     """Of each hidden layer of the head; 0: none."""
     dropout: float = Field(default=0.3, ge=0, lt=1)
@@ -142,6 +130,13 @@ class TrainingConfig(BaseModel):
                 "needs (side, epochs) pairs with sides that are multiples of 16 and at least one epoch"
             )
         return stages
+
+    @model_validator(mode="after")
+    def _blocks(self) -> TrainingConfig:
+        known = ARCHITECTURES[self.architecture]
+        if self.unfrozen_blocks > known.blocks:
+            raise ValueError(f"{known.title} has {known.blocks} blocks that can be unfrozen")
+        return self
 
     @property
     def staged(self) -> bool:

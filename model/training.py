@@ -1,124 +1,76 @@
 """One training run, from a folder of films to a version folder; read it from top to bottom.
 
-The recipe (`TrainingConfig` is all of its choices):
-
-1. The films of ``train`` are parted into training and validation by patient numbers.
-2. VGG16 with batch normalisation starts from a weights file, ImageNet weights or random ones, and trains on small,
-   heavily changed films, then on larger ones: AdamW with warm-up and cosine decay, class weights, label smoothing,
-   a moving average of the weights, bf16 arithmetic where the processor has it.
-3. The averaged weights get batch statistics of their own, the normalisations are folded into the convolutions,
-   the weights rounded to bf16 precision: from here on everything is measured on the very network that is saved.
+1. All films are read into memory, those of ``train`` parted into training and validation by patient numbers. From
+   here on the data folder may vanish.
+2. The network of `model.architectures` starts from a weights file, ImageNet weights or random ones, and trains as its
+   recipe says (`model.recipes`, `model.fitting`); what a frozen base gives is computed once (`model.features`).
+3. The epoch to keep is released: plain Keras layers in float32, one probability out. vgg16_scratch gets batch
+   statistics for its averaged weights first, its normalisations are folded into the convolutions and its weights
+   rounded to bf16 precision. From here on everything is measured on the very network that is saved.
 4. Validation films give the calibration, which is folded into the last layer, and the operating points. The test
    split, where there is one, is measured last and once; nothing is chosen by it.
 
-A run lives in ``<out>.run`` until its version folder stands: ``config.json``, ``checkpoint.keras`` (weights, optimiser
-and moving average, replaced after each epoch) and ``history.csv``. After a kill, ``--resume`` goes on from there.
+A run lives in a folder of its own, ``<out>.run`` unless named, until its version folder stands: ``config.json``,
+``checkpoint.npz`` (replaced after each epoch), ``history.csv`` and ``tensorboard/``. After a kill it goes on from there
+with ``--resume``.
 """
 
 from __future__ import annotations
 
-import argparse
+import itertools
 import platform
 import shutil
 import subprocess
-import sys
-from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
-from time import monotonic
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from model import architectures
+from model.architectures import ARCHITECTURES
 from model.augmentation import RECIPES, augment
-from model.calibration import fit_platt, operating_points
+from model.batches import Films, changed_batches, doubled, load_films, targets, three_channels
+from model.calibration import Calibration, OperatingPoint, fit_platt, operating_points
 from model.datacheck import width_auc
-from model.dataset import (
-    DatasetError,
-    Film,
-    fingerprint,
-    hold_out,
-    labels,
-    read_dataset,
-)
+from model.dataset import fingerprint, hold_out, read_dataset
 from model.evaluation import evaluate
-from model.films import ImageError, prepare, read_xray
-from model.recipes import ConfigError, TrainingConfig, default_config, read_config
-from model.registry import CLASSES, Card, Predictions, Version, VersionError, write_version
+from model.fitting import CHECKPOINT, HISTORY, TENSORBOARD, Fitted, fit
+from model.progress import Phase as Phase
+from model.progress import Progress as Progress
+from model.progress import Stop as Stop
+from model.progress import TrainingError as TrainingError
+from model.progress import TrainingStopped as TrainingStopped
+from model.progress import Watch, in_one_sentence
+from model.recipes import TrainingConfig, default_config
+from model.registry import CLASSES, Card, Predictions, Version, write_version
+from model.smoke import sample_images
 
 if TYPE_CHECKING:
     import keras
-    import tensorflow as tf
 
-
-class TrainingError(Exception):
-    """The run cannot start or go on; one sentence that says what to do."""
-
-
-class TrainingStopped(TrainingError):  # noqa: N818
-    """The run was stopped on request and leaves no version."""
-
-
-Phase = Literal["reading films", "features", "training", "calibrating", "testing", "writing"]
-Stop = Literal["", "discard", "keep"]
-"""What is asked of a run: to go on, to end without a version, to end with the best epoch so far."""
+CONFIG = "config.json"
+FILMS = "films.txt"
+PASS = 32
+"""Films that a network reads at once where it does not train."""
 
 
 @dataclass(frozen=True)
-class Progress:
-    """Where a run is. ``step`` and ``steps`` count the batches of the phase, in ``training`` those of all epochs.
+class Source:
+    """All films of a run, read; ``test`` is None where the data set has no test split."""
 
-    ``seconds_left`` is of the phase; ``loss`` is not a number outside ``training``.
-    """
-
-    phase: Phase
-    epoch: int
-    epochs: int
-    step: int
-    steps: int
-    seconds_left: float
-    loss: float
-
-
-@dataclass(frozen=True)
-class Films:
-    """Films in memory: grey uint8 ``(n, 224, 224)`` from the one `prepare`, labels int64 ``(n,)``."""
-
-    films: tuple[Film, ...]
-    pixels: NDArray[np.uint8]
-    labels: NDArray[np.int64]
-
-    def only(self, chosen: NDArray[np.bool_]) -> Films:
-        films = tuple(film for film, wanted in zip(self.films, chosen, strict=True) if wanted)
-        return Films(films, self.pixels[chosen], self.labels[chosen])
-
-
-def load_films(films: Sequence[Film]) -> Films:
-    """Read films as the app reads an upload. Unreadable files are an error: `python -m model data` names them all."""
-
-    def read(film: Film) -> NDArray[np.uint8]:
-        try:
-            return prepare(read_xray(film.path.read_bytes()).pixels, size=architectures.INPUT_SIZE)[:, :, 0]
-        except (ImageError, OSError) as error:
-            raise TrainingError(f"{film.path.name} cannot be used for training: {error}") from None
-
-    with ThreadPoolExecutor() as pool:
-        pixels = np.stack(list(pool.map(read, films)))
-    return Films(tuple(films), pixels, labels(films))
-
-
-def has_bfloat16() -> bool:
-    """Whether this processor multiplies bf16 faster than float32 (AVX-512 BF16 or AMX; always so on Apple silicon)."""
-    try:
-        flags = Path("/proc/cpuinfo").read_text()
-    except OSError:
-        return False
-    return "avx512_bf16" in flags or "amx_bf16" in flags
+    root: Path
+    training: Films
+    validation: Films
+    test: Films | None
+    fingerprint: str
+    width_auc: float | None
+    """The AUC that image width alone gives on the test films as they came; None where they are all of one width."""
 
 
 def train(
@@ -127,50 +79,59 @@ def train(
     *,
     config: TrainingConfig | None = None,
     run: Path | None = None,
+    cache: Path | None = None,
     resume: bool = False,
     who: str = "",
-    size: architectures.Size = architectures.Size(),
+    width: float = 1.0,
     progress: Callable[[Progress], None] = lambda _: None,
     stop: Callable[[], Stop] = lambda: "",
 ) -> Version:
     """Train on ``data`` and write the version folder ``out``; returns the version.
 
-    Raises `TrainingError`, `model.dataset.DatasetError` or `model.registry.VersionError`.
+    Args:
+        config: what to train and how, `default_config` where left out; a resumed run goes on with its own.
+        run: folder of the run, ``<out>.run`` where left out. One that is named stays, without its checkpoint.
+        cache: folder that keeps the features of frozen bases for further runs; the run's own where left out.
+        who: who trains, for the card.
+        width: factor on the network's filters, for tests.
+        progress: told of each step.
+        stop: asked at each step: ``discard`` raises TrainingStopped, ``keep`` ends with the best epoch so far.
+
+    Raises:
+        TrainingError, TrainingStopped, model.dataset.DatasetError, model.registry.VersionError: in one sentence.
     """
-    import keras
-
-    run = run or out.with_name(f"{out.name}.run")
-    config = _open_run(run, out, config or default_config(), resume=resume)
-    dataset = read_dataset(data)
-    source = dataset.split("train") or dataset.split("all")
-    training_films, validation_films = hold_out(
-        source,
-        method=config.validation,
-        fraction=config.validation_fraction,
-        seed=config.validation_seed,
-        series=config.validation_series,
-    )
-    training, validation = load_films(training_films), load_films(validation_films)
-
-    keras.utils.set_random_seed(config.seed)
-    mixed = has_bfloat16() if config.mixed_precision is None else config.mixed_precision
-    policy = keras.config.dtype_policy()
-    keras.config.set_dtype_policy("mixed_bfloat16" if mixed else "float32")
-    try:
-        network, started_from = _start(run, config, size, steps=_steps(training, config))
-        _fit(network, run, config, training, validation, progress, stop)
-        if config.average:
-            network.optimizer.finalize_variable_values(network.trainable_variables)
-        settle_batch_statistics(network, training, config)
-    finally:
-        keras.config.set_dtype_policy(policy)
-
-    released = architectures.fold(network, size)
-    architectures.round_to_bfloat16(released)
-    version = _write(
-        out, run, config, released, dataset.root, source, training, validation, started_from, mixed
-    )
-    shutil.rmtree(run)
+    named, run = run is not None, run or out.with_name(f"{out.name}.run")
+    watch = Watch(progress, stop)
+    with in_one_sentence():
+        config = _open_run(run, out, config or default_config(), resume=resume)
+        watch.epochs = config.total_epochs
+        _weights_are_there(config)
+        source = read_films(data, config, watch)
+        _same_films_as_before(run, source)
+        with arithmetic(config) as words:
+            network, started_from = start(config, width=width)
+            fitted = fit(
+                network, config, source.training, source.validation,
+                run=run, cache=cache or run / "features", watch=watch,
+            )  # fmt: skip
+            watch.trained = True
+            trainable = sum(int(np.prod(weight.shape)) for weight in network.trainable_weights)
+            if config.staged:
+                settle_batch_statistics(network, source.training, config)
+        released = architectures.release(network, ARCHITECTURES[config.architecture])
+        if config.staged:
+            architectures.round_to_bfloat16(released)
+        parts, calibration, points = _calibrate(released, config, source, watch)
+        version = _write(
+            out, run, config, released, source, parts, calibration, points, fitted, watch,
+            facts={
+                "trained_by": who,
+                "started_from": started_from,
+                "trainable_parameters": trainable,
+                "arithmetic": words,
+            },
+        )  # fmt: skip
+    _tidy(run, version, named=named)
     return version
 
 
@@ -178,233 +139,125 @@ def train(
 
 
 def _open_run(run: Path, out: Path, config: TrainingConfig, *, resume: bool) -> TrainingConfig:
-    stored = run / "config.json"
+    stored = run / CONFIG
     if out.exists():
         raise TrainingError(f"{out} exists already: choose another folder with --out.")
     if resume:
         if not stored.is_file():
             raise TrainingError(f"There is no run to resume in {run}: start it without --resume.")
-        return TrainingConfig.model_validate_json(stored.read_text())
-    if stored.is_file():
+        return TrainingConfig.model_validate_json(stored.read_text(encoding="utf-8"))
+    if (run / CHECKPOINT).is_file():
         raise TrainingError(f"An unfinished run lies in {run}: go on with --resume, or remove that folder.")
     run.mkdir(parents=True, exist_ok=True)
-    stored.write_text(config.model_dump_json(indent=2) + "\n")
+    (run / FILMS).unlink(missing_ok=True)
+    stored.write_text(config.model_dump_json(indent=2) + "\n", encoding="utf-8")
     return config
 
 
-def _obey(wanted: Stop) -> None:
-    if wanted:
-        raise TrainingStopped("The run was stopped.")
+def _same_films_as_before(run: Path, source: Source) -> None:
+    """A run that is taken up must go on with the films it began with."""
+    stored = run / FILMS
+    if not stored.is_file():
+        stored.write_text(source.fingerprint, encoding="utf-8")
+    elif stored.read_text(encoding="utf-8") != source.fingerprint:
+        raise TrainingError(
+            f"The films in {source.root} are not those that this run began with: start a new run with them."
+        )
 
 
-def _replace(path: Path, write: Callable[[Path], object]) -> None:
-    """Write a file beside its place and rename it: a kill leaves the old one whole."""
-    beside = path.with_name(f"unfinished-{path.name}")
-    write(beside)
-    beside.replace(path)
+def _tidy(run: Path, version: Version, *, named: bool) -> None:
+    """The version stands: its TensorBoard files go with it, the rest of the run is needed no more."""
+    with suppress(OSError):
+        shutil.copytree(run / TENSORBOARD, version.folder / TENSORBOARD)
+    if named:
+        (run / CHECKPOINT).unlink(missing_ok=True)
+        (run / "model.h5").unlink(missing_ok=True)
+        shutil.rmtree(run / "features", ignore_errors=True)
+    else:
+        shutil.rmtree(run, ignore_errors=True)
 
 
-def _steps(training: Films, config: TrainingConfig) -> int:
-    """Batches an epoch."""
-    return max(len(training.labels) // config.batch_size, 1)
+# ---------------------------------------------------------------------------------------------------- films and network
 
 
-def _start(
-    run: Path, config: TrainingConfig, size: architectures.Size, *, steps: int
-) -> tuple[keras.Model, str]:
-    import keras
+def read_films(data: Path, config: TrainingConfig, watch: Watch) -> Source:
+    """Read every film of the data set; raises TrainingError or DatasetError."""
+    from PIL import Image
 
-    origin = run / "started_from.txt"
-    if (run / "checkpoint.keras").is_file():
-        return keras.models.load_model(run / "checkpoint.keras"), origin.read_text()
-    network = architectures.build_for_training(size)
-    started_from = _load_starting_weights(network, config.starting_weights)
-    origin.write_text(started_from)
-    schedule = keras.optimizers.schedules.CosineDecay(
-        initial_learning_rate=0.0,
-        warmup_target=config.learning_rate,
-        warmup_steps=int(config.warmup * config.total_epochs * steps),
-        decay_steps=max(int((1 - config.warmup) * config.total_epochs * steps), 1),
-        alpha=0.01,
+    dataset = read_dataset(data)
+    films = dataset.split("train") or dataset.split("all")
+    training, validation = hold_out(
+        films,
+        method=config.validation,
+        fraction=config.validation_fraction,
+        seed=config.validation_seed,
+        series=config.validation_series,
     )
-    network.compile(
-        optimizer=keras.optimizers.AdamW(
-            schedule,
-            weight_decay=config.weight_decay,
-            use_ema=config.average > 0,
-            ema_momentum=config.average or 0.99,
-        ),
-        loss=keras.losses.BinaryCrossentropy(label_smoothing=config.label_smoothing),
-        metrics=[
-            keras.metrics.BinaryAccuracy(name="accuracy"),
-            keras.metrics.Precision(name="precision"),
-            keras.metrics.Recall(name="recall"),
-            keras.metrics.AUC(name="auc", num_thresholds=500),
-        ],
+    test = dataset.split("test")
+    told = watch.counter("reading films", len(training) + len(validation) + len(test))
+    side = architectures.INPUT_SIZE[0] if config.staged else config.input_side
+    read = [load_films(part, side=side, told=told) for part in (training, validation, test)]
+    widths = []
+    for film in test:
+        with Image.open(film.path) as image:  # the header alone is read
+            widths.append(image.width)
+    return Source(
+        root=dataset.root,
+        training=read[0],
+        validation=read[1],
+        test=read[2] if test else None,
+        fingerprint=fingerprint([*training, *validation, *test], dataset.root),
+        width_auc=width_auc([film.label for film in test], widths),
     )
-    return network, started_from
 
 
-def _load_starting_weights(network: keras.Model, wanted: str) -> str:
-    """Fill the convolutions as the config says; returns what the network started from, in words for the card."""
-    import keras
-
-    total = sum(layer.name.startswith("block") and hasattr(layer, "kernel") for layer in network.layers)
-    if wanted == "none":
-        return "random weights"
-    if wanted == "imagenet":
-        try:
-            # Keras' own cache under ~/.keras, or its download.
-            path = keras.applications.vgg16.WEIGHTS_PATH_NO_TOP
-            file = Path(keras.utils.get_file(Path(path).name, path, cache_subdir="models"))
-        except Exception as error:  # urllib, ssl and OSError alike: there is no download here
-            print(f"ImageNet weights cannot be had ({error}): starting from random weights.", file=sys.stderr)
-            return "random weights (ImageNet weights could not be had)"
-        copied = architectures.start_from(network, file)
-        return f"VGG16 ImageNet weights as published by Keras ({copied} of {total} convolutions)"
-    file = Path(wanted).expanduser()
-    if not file.is_file():
-        raise TrainingError(f"There is no weights file {file}: give an .h5 or .npz, 'imagenet' or 'none'.")
+def has_bfloat16() -> bool:
+    """Whether this processor multiplies bf16 faster than float32 (AVX-512 BF16 or AMX; always so on Apple silicon)."""
     try:
-        copied = architectures.start_from(network, file)
-    except (ValueError, OSError) as error:
-        raise TrainingError(f"The weights file {file.name} cannot be used: {error}") from None
-    return f"{file.name} ({copied} of {total} convolutions), the rest random"
+        flags = Path("/proc/cpuinfo").read_text(encoding="utf-8")
+    except OSError:
+        return False
+    return "avx512_bf16" in flags or "amx_bf16" in flags
 
 
-# ---------------------------------------------------------------------------------------------------- films to batches
-
-
-def _source_pixels(films: Films, side: int) -> NDArray[np.uint8]:
-    """Films at twice the side, ``(n, 2 * side, 2 * side, 1)``: what `augment` samples from."""
-    import tensorflow as tf
-
-    pixels = films.pixels[..., None]
-    if 2 * side == pixels.shape[1]:
-        return pixels
-    parts = [
-        tf.image.resize(pixels[start : start + 256], (2 * side, 2 * side), method="area").numpy()
-        for start in range(0, len(pixels), 256)
-    ]
-    return np.rint(np.concatenate(parts)).astype(np.uint8)
-
-
-def _three_channels(films: tf.Tensor, *rest: tf.Tensor) -> tuple[tf.Tensor, ...]:
-    import tensorflow as tf
-
-    return tf.repeat(films, 3, axis=-1), *rest
-
-
-def training_batches(films: Films, side: int, config: TrainingConfig) -> tf.data.Dataset:
-    """Shuffled, changed batches: float32 ``(batch, side, side, 3)`` 0 to 255 and labels ``(batch, 1)``; one epoch."""
-    import tensorflow as tf
-
-    recipe = RECIPES[config.augmentation]
-    batches = tf.data.Dataset.from_tensor_slices((_source_pixels(films, side), films.labels[:, None]))
-    batches = batches.shuffle(len(films.labels), reshuffle_each_iteration=True)
-    batches = batches.batch(config.batch_size, drop_remainder=len(films.labels) >= config.batch_size)
-    batches = batches.map(
-        lambda pixels, label: _three_channels(augment(pixels, side=side, recipe=recipe), label),
-        num_parallel_calls=tf.data.AUTOTUNE,
-        deterministic=True,
-    )
-    return batches.prefetch(2)
-
-
-def plain_batches(films: Films, side: int, config: TrainingConfig) -> tf.data.Dataset:
-    """Unchanged films at ``side``, as the released network's first layer reduces them."""
-    import tensorflow as tf
-
-    batches = tf.data.Dataset.from_tensor_slices((_source_pixels(films, side), films.labels[:, None]))
-    return batches.batch(2 * config.batch_size).map(
-        lambda pixels, label: _three_channels(
-            tf.nn.avg_pool2d(tf.cast(pixels, tf.float32), 2, 2, "VALID"), label
-        )
-    )
-
-
-# ---------------------------------------------------------------------------------------------------- the loop
-
-
-def _fit(
-    network: keras.Model,
-    run: Path,
-    config: TrainingConfig,
-    training: Films,
-    validation: Films,
-    progress: Callable[[Progress], None],
-    stop: Callable[[], Stop],
-) -> None:
+@contextmanager
+def arithmetic(config: TrainingConfig) -> Iterator[str]:
+    """Keras' number type for a run, put back afterwards; gives it in words."""
     import keras
-    import pandas
 
-    steps = _steps(training, config)
-    done = int(network.optimizer.iterations.numpy()) // steps
-    history_file = run / "history.csv"
-    rows: list[dict[str, Any]] = []
-    if history_file.is_file():
-        rows = [
-            {str(key): value for key, value in row.items()}
-            for row in pandas.read_csv(history_file).to_dict("records")
-        ]
-        rows = rows[:done]
-    weights = None
-    if config.class_weights:
-        counts = np.bincount(training.labels, minlength=2)
-        weights = {label: len(training.labels) / (2 * int(count)) for label, count in enumerate(counts)}
+    mixed = has_bfloat16() if config.mixed_precision is None else config.mixed_precision
+    policy = keras.config.dtype_policy()
+    keras.config.set_dtype_policy("mixed_bfloat16" if mixed else "float32")
+    try:
+        yield "mixed bfloat16" if mixed else "float32"
+    finally:
+        keras.config.set_dtype_policy(policy)
 
-    class Follow(keras.callbacks.Callback):
-        """Tells the progress, and keeps checkpoint and history after each epoch."""
 
-        began = monotonic()
-        units = 0.0  # work done in this process, in pixels of side squared
+def _weights_are_there(config: TrainingConfig) -> None:
+    there, words = architectures.weights_available(
+        ARCHITECTURES[config.architecture], config.starting_weights
+    )
+    if not there:
+        raise TrainingError(words)
 
-        def on_train_batch_end(self, batch: int, logs: dict[str, float] | None = None) -> None:
-            self.units += side**2
-            left = (end - 1 - self.epoch) * steps * side**2 + (steps - 1 - batch) * side**2
-            later = sum(s**2 * n for s, n in config.stages[stage_index(end) :]) * steps
-            seconds = (monotonic() - self.began) * (left + later) / self.units
-            step = self.epoch * steps + batch + 1
-            loss = float((logs or {}).get("loss", float("nan")))
-            whole = config.total_epochs
-            progress(Progress("training", self.epoch + 1, whole, step, whole * steps, seconds, loss))
-            _obey(stop())
 
-        def on_epoch_begin(self, epoch: int, logs: dict[str, float] | None = None) -> None:
-            self.epoch = epoch
+def start(config: TrainingConfig, *, width: float = 1.0) -> tuple[keras.Model, str]:
+    """The network with its starting weights, and what these are in words; raises TrainingError."""
+    import keras
 
-        def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
-            values = {key: round(float(value), 6) for key, value in (logs or {}).items()}
-            rows.append(
-                {"epoch": epoch + 1, "side": side, "seconds": round(monotonic() - self.began, 1), **values}
-            )
-            _replace(run / "checkpoint.keras", lambda path: self.model.save(path.with_suffix(".keras")))
-            _replace(history_file, lambda path: pandas.DataFrame(rows).to_csv(path, index=False))
-            best = max(range(len(rows)), key=lambda index: rows[index]["val_auc"])
-            if config.patience and len(rows) - 1 - best >= config.patience:
-                self.model.stop_training = True
-
-    def stage_index(first_epoch: int) -> int:
-        ends = np.cumsum([epochs for _, epochs in config.stages])
-        return int(np.searchsorted(ends, first_epoch, side="right"))
-
-    callbacks: list[keras.callbacks.Callback] = [Follow()]
-    if config.average:
-        callbacks.append(keras.callbacks.SwapEMAWeights())
-    while done < config.total_epochs:
-        side, end = config.stage_of(done)
-        network.fit(
-            training_batches(training, side, config),
-            initial_epoch=done,
-            epochs=end,
-            validation_data=plain_batches(validation, side, config),
-            class_weight=weights,
-            callbacks=callbacks,
-            verbose=0,
-        )
-        if network.stop_training:
-            break
-        done = end
+    architecture = ARCHITECTURES[config.architecture]
+    keras.utils.set_random_seed(config.seed)
+    try:
+        network = architectures.build_training(config, width=width)
+        return network, architectures.load_starting_weights(network, architecture, config.starting_weights)
+    except architectures.WeightsError as error:
+        raise TrainingError(str(error)) from None
+    except ValueError as error:
+        reason = " ".join(str(error).split())[:200]
+        raise TrainingError(
+            f"{architecture.title} cannot be built at input_side {config.input_side}: {reason}"
+        ) from None
 
 
 def settle_batch_statistics(
@@ -422,10 +275,13 @@ def settle_batch_statistics(
     dropouts = [layer for layer in network.layers if isinstance(layer, keras.layers.Dropout)]
     rates = [layer.rate for layer in dropouts]
     side = config.stages[-1][0]
+    changed = changed_batches(doubled(training, side), targets(training, one_hot=False), side, config)
+    epochs = (changed(config.total_epochs + number) for number in itertools.count())
+    seen = itertools.islice((images for epoch in epochs for images, _ in epoch), batches)
     try:
         for layer in dropouts:
             layer.rate = 0.0
-        for index, (images, _) in enumerate(training_batches(training, side, config).repeat().take(batches)):
+        for index, images in enumerate(seen):
             for layer in normalisations:
                 layer.momentum = index / (index + 1)  # the mean of all batches so far
             network(images, training=True)
@@ -439,22 +295,25 @@ def settle_batch_statistics(
 # ---------------------------------------------------------------------------------------------------- the version
 
 
-def raw_probabilities(network: keras.Model, films: Films, *, batch: int = 32) -> NDArray[np.float64]:
-    """The network's output for films in memory, float64 ``(n,)``, in plain Keras float32."""
+def raw_probabilities(
+    network: keras.Model, pixels: NDArray[np.uint8], told: Callable[[], None] = lambda: None
+) -> NDArray[np.float64]:
+    """The network's output for grey films ``(n, side, side)``, float64 ``(n,)``, in plain Keras float32."""
     import tensorflow as tf
 
-    forward = tf.function(lambda images: network(images, training=False), reduce_retracing=True)
-    parts = [
-        forward(
-            tf.repeat(tf.cast(films.pixels[start : start + batch, ..., None], tf.float32), 3, axis=-1)
-        ).numpy()
-        for start in range(0, len(films.pixels), batch)
-    ]
+    forward = tf.function(
+        lambda images: network(images, training=False),
+        input_signature=[tf.TensorSpec(network.input_shape, tf.float32)],
+    )
+    parts = []
+    for start in range(0, len(pixels), PASS):
+        parts.append(forward(three_channels(pixels[start : start + PASS, ..., None])).numpy())
+        told()
     return np.concatenate(parts)[:, 0].astype(np.float64)
 
 
 def raw_probabilities_of_views(
-    network: keras.Model, films: Films, config: TrainingConfig
+    network: keras.Model, films: Films, config: TrainingConfig, told: Callable[[], None] = lambda: None
 ) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
     """The network's outputs for changed views of every film, float64 ``(views * n,)``, and their labels."""
     import keras
@@ -462,23 +321,61 @@ def raw_probabilities_of_views(
 
     keras.utils.set_random_seed(config.validation_seed)
     recipe = RECIPES[config.calibration_recipe]
-    side = architectures.INPUT_SIZE[0] // architectures.REDUCTION
+    # Where the first layer takes 2 x 2 means, `augment` gives films that it need not reduce any more: go on behind it.
+    reduces = any(layer.name == "reduce" for layer in network.layers)
+    behind = architectures.parts(network, "reduce")[1] if reduces else network
+    side = behind.input_shape[1]
 
-    @tf.function(reduce_retracing=True)
+    @tf.function(input_signature=[tf.TensorSpec((None, *films.pixels.shape[1:], 1), tf.uint8)])
     def forward(pixels: tf.Tensor) -> tf.Tensor:
-        # `augment` gives reduced films, as the network's own first layer would: go on behind it.
-        values = tf.repeat(augment(pixels, side=side, recipe=recipe), 3, axis=-1)
-        for layer in network.layers[network.layers.index(network.get_layer("reduce")) + 1 :]:
-            values = layer(values, training=False)
-        return values
+        return behind(three_channels(augment(pixels, side=side, recipe=recipe)), training=False)
 
-    parts = [
-        forward(films.pixels[start : start + 32, ..., None]).numpy()
-        for _ in range(config.calibration_views)
-        for start in range(0, len(films.pixels), 32)
-    ]
+    parts = []
+    for _ in range(config.calibration_views):
+        for start in range(0, len(films.pixels), PASS):
+            parts.append(forward(films.pixels[start : start + PASS, ..., None]).numpy())
+            told()
     raw = np.concatenate(parts)[:, 0].astype(np.float64)
     return raw, np.tile(films.labels, config.calibration_views)
+
+
+def _calibrate(
+    network: keras.Model, config: TrainingConfig, source: Source, watch: Watch
+) -> tuple[dict[str, Films], Calibration, tuple[OperatingPoint, ...]]:
+    """Fold the calibration into the network; returns the films by split, what was folded, and the thresholds."""
+    films = {"training": source.training, "validation": source.validation}
+    if config.validation_series:
+        # A series held out whole judges the thresholds too, so it takes no part in choosing them.
+        judged = np.array([film.series == config.validation_series for film in source.validation.films])
+        films |= {"validation": source.validation.only(~judged), "held-out": source.validation.only(judged)}
+    if source.test is not None:
+        films["test"] = source.test
+    fitted = films["validation"]
+    passes = -(-len(fitted.labels) // PASS)
+    told = watch.counter("calibrating", passes * max(config.calibration_views, 1))
+    fitted_on = f"{len(fitted.labels)} validation films ({config.validation})"
+    if config.calibration_views:
+        raw, reference = raw_probabilities_of_views(network, fitted, config, told)
+        fitted_on += (
+            f", {config.calibration_views} views of each, changed by the recipe {config.calibration_recipe!r}"
+        )
+    else:
+        raw, reference = raw_probabilities(network, fitted.pixels, told), fitted.labels
+    calibration = fit_platt(raw, reference, prevalence=config.prevalence, fitted_on=fitted_on)
+    points = operating_points(
+        reference,
+        calibration.apply(raw),
+        films=f"{'changed views of ' if config.calibration_views else ''}validation films",
+    )
+    # In the network's last layer the calibration travels with the .h5, whoever opens it.
+    architectures.scale_logit(network, calibration.slope, calibration.intercept)
+    folded = {
+        "method": f"{calibration.method} (slope {calibration.slope:.4f}, intercept {calibration.intercept:.4f}), "
+        "folded into the last layer",
+        "slope": 1.0,
+        "intercept": 0.0,
+    }
+    return films, calibration.model_copy(update=folded), points
 
 
 def _write(
@@ -486,50 +383,23 @@ def _write(
     run: Path,
     config: TrainingConfig,
     network: keras.Model,
-    root: Path,
-    source: Sequence[Film],
-    training: Films,
-    validation: Films,
-    started_from: str,
-    mixed: bool,
+    source: Source,
+    films: dict[str, Films],
+    calibration: Calibration,
+    points: tuple[OperatingPoint, ...],
+    fitted: Fitted,
+    watch: Watch,
+    *,
+    facts: dict[str, Any],
 ) -> Version:
+    """Measure the network on all films it did not learn from, and write it with its card."""
     import pandas
 
-    films = {"training": training, "validation": validation}
-    if config.validation_series:
-        # A series held out whole judges the thresholds too, so it takes no part in choosing them.
-        judged = np.array([film.series == config.validation_series for film in validation.films])
-        films |= {"validation": validation.only(~judged), "held-out": validation.only(judged)}
-    to_fit, reference = raw_probabilities(network, films["validation"]), films["validation"].labels
-    fitted_on = f"{len(to_fit)} validation films ({config.validation})"
-    if config.calibration_views:
-        to_fit, reference = raw_probabilities_of_views(network, films["validation"], config)
-        fitted_on += (
-            f", {config.calibration_views} views of each, changed by the recipe {config.calibration_recipe!r}"
-        )
-    calibration = fit_platt(to_fit, reference, prevalence=config.prevalence, fitted_on=fitted_on)
-    points = operating_points(
-        reference,
-        calibration.apply(to_fit),
-        films=f"{'changed views of ' if config.calibration_views else ''}validation films",
-    )
-    # In the network's last layer the calibration travels with the .h5, whoever opens it.
-    architectures.scale_logit(network, calibration.slope, calibration.intercept)
-    calibration = calibration.model_copy(
-        update={
-            "method": f"{calibration.method} (slope {calibration.slope:.4f}, intercept {calibration.intercept:.4f}), "
-            "folded into the last layer",
-            "slope": 1.0,
-            "intercept": 0.0,
-        }
-    )
-    test_films = read_dataset(root).split("test")
-    if test_films:
-        films["test"] = load_films(test_films)
+    measured = {split: part for split, part in films.items() if split != "training"}
+    told = watch.counter("testing", sum(-(-len(part.labels) // PASS) for part in measured.values()))
     predictions = {
-        split: _predictions(root, part, raw_probabilities(network, part))
-        for split, part in films.items()
-        if split != "training"
+        split: _predictions(source.root, part, raw_probabilities(network, part.pixels, told))
+        for split, part in measured.items()
     }
     metrics = {
         split: {
@@ -538,26 +408,33 @@ def _write(
         }
         for split, stored in predictions.items()
     }
+    watch.tell("writing", 0, 1, seconds_left=float("nan"))
+    architecture = ARCHITECTURES[config.architecture]
+    names, samples = sample_images(network.input_shape[1:3])
     card = Card(
         name=out.name,
         created=datetime.now(UTC),
-        architecture="VGG16, Dense 1024, sigmoid",
+        architecture=architecture.title,
         seed_configuration=config.architecture,
-        pixel_scaling="inside the network: 0 to 255, 2 x 2 means, mean 0 and variance 1 over each image",
-        started_from=started_from,
+        input_size=network.input_shape[1:3],
+        pixel_scaling=_scaling(network, architecture.scaling),
+        started_from=facts["started_from"],
+        trained_by=facts["trained_by"],
         training={
             **config.model_dump(mode="json"),
             "starting_weights": Path(config.starting_weights).name,
-            "arithmetic": "mixed bfloat16" if mixed else "float32",
+            "arithmetic": facts["arithmetic"],
+            "epochs_run": fitted.epochs,
+            "kept_epoch": fitted.kept,
         },
         data={
-            "fingerprint": fingerprint([film for part in films.values() for film in part.films], root),
+            "fingerprint": source.fingerprint,
             "counts": {
                 split: {name: int((part.labels == label).sum()) for label, name in enumerate(CLASSES)}
                 for split, part in films.items()
             },
             "patients": {split: len({film.patient for film in part.films}) for split, part in films.items()},
-            "width_auc": _width_auc(test_films),
+            "width_auc": source.width_auc,
         },
         split={
             "method": config.validation,
@@ -570,28 +447,41 @@ def _write(
         code_revision=_code_revision(),
         sha256="0" * 64,
         parameters=network.count_params(),
-        trainable_parameters=sum(int(np.prod(weight.shape)) for weight in network.trainable_weights),
+        trainable_parameters=facts["trainable_parameters"],
         calibration=calibration,
         operating_points=points,
         metrics=metrics,
+        samples=dict(zip(names, raw_probabilities(network, samples[..., 0]).tolist(), strict=True)),
+        notes=_notes(config, fitted, source),
     )
     saved = run / "model.h5"
     save_network(network, saved)
-    history = run / "history.csv"
     return write_version(
-        out, model_file=saved, card=card, history=pandas.read_csv(history), predictions=predictions
+        out, model_file=saved, card=card, history=pandas.read_csv(run / HISTORY), predictions=predictions
     )
 
 
-def _width_auc(films: Sequence[Film]) -> float | None:
-    """The AUC that image width alone gives on the test films as they came; None where they are all of one width."""
-    from PIL import Image
+def _scaling(network: keras.Model, scaling: str) -> str:
+    if any(layer.name == "reduce" for layer in network.layers):
+        return "inside the network: 0 to 255, 2 x 2 means, mean 0 and variance 1 over each image"
+    known = {
+        "caffe": "0 to 255, ImageNet's mean of each channel taken off",
+        "torch": "0 to 1, ImageNet's mean of each channel taken off and divided by its deviation",
+        "0 to 255": "0 to 255 as they come",
+    }
+    return f"inside the network: {known.get(scaling, f'0 to 255 made {scaling}')}"
 
-    widths = []
-    for film in films:
-        with Image.open(film.path) as image:  # the header alone is read
-            widths.append(image.width)
-    return width_auc([film.label for film in films], widths)
+
+def _notes(config: TrainingConfig, fitted: Fitted, source: Source) -> tuple[str, ...]:
+    notes = []
+    if fitted.stopped:
+        notes.append(
+            f"Stopped on request after {fitted.epochs} of {config.total_epochs} epochs; the weights are those of epoch "
+            f"{fitted.kept}."
+        )
+    if source.test is None:
+        notes.append("The data set has no test split: every figure comes from films that helped to choose.")
+    return tuple(notes)
 
 
 def _predictions(root: Path, films: Films, probabilities: NDArray[np.float64]) -> Predictions:
@@ -643,49 +533,3 @@ def _code_revision() -> str:
     except (OSError, subprocess.CalledProcessError):
         return "unknown"
     return result.stdout.strip()
-
-
-# ---------------------------------------------------------------------------------------------------- command line
-
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The arguments of ``python -m model train``."""
-    parser.add_argument(
-        "data", type=Path, metavar="DATA_DIR", help="folder with train/NORMAL, train/PNEUMONIA, test/…"
-    )
-    parser.add_argument("--architecture", help="which network (default: vgg16_scratch)")
-    parser.add_argument("--config", type=Path, help="JSON file of settings")
-    parser.add_argument(
-        "--set",
-        action="append",
-        default=[],
-        metavar="KEY=VALUE",
-        help="one setting; values are JSON or plain text",
-    )
-    parser.add_argument("--out", type=Path, help="version folder to write (default: under PNEUMOSCOPE_HOME)")
-    parser.add_argument("--resume", action="store_true", help="go on with the run that was stopped")
-
-
-def run(arguments: argparse.Namespace, *, versions: Path) -> int:
-    """Run ``python -m model train``; ``versions`` is the folder in which a version without ``--out`` is written."""
-    from tqdm import tqdm
-
-    out = arguments.out or versions / datetime.now().strftime("vgg16-%Y-%m-%d")
-    try:
-        config = read_config(arguments.config, arguments.set, architecture=arguments.architecture)
-        with tqdm(total=None, unit="batch", desc="reading films", dynamic_ncols=True) as bar:
-
-            def show(now: Progress) -> None:
-                bar.total = now.steps
-                bar.set_description(f"epoch {now.epoch}/{now.epochs}", refresh=False)
-                bar.set_postfix_str(
-                    f"loss {now.loss:.3f}, {now.seconds_left / 60:.0f} min left", refresh=False
-                )
-                bar.update(now.step - bar.n)
-
-            version = train(arguments.data, out, config=config, resume=arguments.resume, progress=show)
-    except (TrainingError, ConfigError, DatasetError, VersionError) as error:
-        print(f"python -m model train: {error}", file=sys.stderr)
-        return 1
-    print(f"{version.name}: written to {version.folder}")
-    return 0

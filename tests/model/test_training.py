@@ -9,10 +9,12 @@ import pytest
 from PIL import Image
 
 from model import architectures, training
+from model.batches import changed_batches, doubled, load_films, targets
 from model.recipes import default_config
 from model.registry import read_version
 from model.training import Progress, TrainingError, train
 
+WIDTH = 0.05  # a few filters
 SIZE = architectures.Size(blocks=((1, 4), (1, 4), (1, 6), (1, 6), (1, 8)), head_units=8)
 CONFIG = default_config(
     "vgg16_scratch",
@@ -49,7 +51,7 @@ def films(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def version(films: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[Progress]]:
     seen: list[Progress] = []
     out = tmp_path_factory.mktemp("out") / "tiny"
-    train(films, out, config=CONFIG, size=SIZE, progress=seen.append)
+    train(films, out, config=CONFIG, width=WIDTH, progress=seen.append)
     return out, seen
 
 
@@ -100,14 +102,14 @@ def test_unchanged_views_give_what_the_network_gives(films: Path) -> None:
 
     keras.utils.set_random_seed(5)
     network = architectures.build(SIZE)
-    loaded = training.load_films(read_dataset(films).split("test"))
+    loaded = load_films(read_dataset(films).split("test"), side=224)
     RECIPES["off"] = OFF
     try:
         config = CONFIG.model_copy(update={"calibration_recipe": "off", "calibration_views": 2})
         raw, reference = training.raw_probabilities_of_views(network, loaded, config)
     finally:
         del RECIPES["off"]
-    np.testing.assert_allclose(raw, np.tile(training.raw_probabilities(network, loaded), 2), atol=1e-4)
+    np.testing.assert_allclose(raw, np.tile(training.raw_probabilities(network, loaded.pixels), 2), atol=1e-4)
     assert reference.tolist() == [*loaded.labels, *loaded.labels]
 
 
@@ -118,22 +120,25 @@ def test_the_run_learns_what_there_is_to_learn(version: tuple[Path, list[Progres
 
 def test_progress_counts_every_batch(version: tuple[Path, list[Progress]]) -> None:
     _, seen = version
-    assert [now.step for now in seen] == list(range(1, seen[0].steps + 1))
-    assert seen[-1].seconds_left == 0
-    assert seen[0].seconds_left > 0
+    phases = list(dict.fromkeys(now.phase for now in seen))
+    assert phases == ["reading films", "training", "calibrating", "testing", "writing"]
+    for phase in phases[:-1]:
+        told = [now for now in seen if now.phase == phase]
+        assert [now.step for now in told] == list(range(1, told[0].steps + 1))
+        assert told[-1].seconds_left == 0
 
 
 KILLED = """
 import os, sys
 from pathlib import Path
-from tests.model.test_training import CONFIG, SIZE
+from tests.model.test_training import CONFIG, WIDTH
 from model.training import train
 
 def stop(now):
     if now.epoch == 3:
         os._exit(9)
 
-train(Path(sys.argv[1]), Path(sys.argv[2]), config=CONFIG, size=SIZE, progress=stop)
+train(Path(sys.argv[1]), Path(sys.argv[2]), config=CONFIG, width=WIDTH, progress=stop)
 """
 
 
@@ -145,14 +150,14 @@ def test_a_killed_run_goes_on_from_its_last_epoch(films: Path, tmp_path: Path) -
     assert killed.returncode == 9
     assert not out.exists()
     with pytest.raises(TrainingError, match="go on with --resume"):
-        train(films, out, config=CONFIG, size=SIZE)
+        train(films, out, config=CONFIG, width=WIDTH)
     seen: list[Progress] = []
-    version = train(films, out, resume=True, size=SIZE, progress=seen.append)
-    assert {now.epoch for now in seen} == {3}
+    version = train(films, out, resume=True, width=WIDTH, progress=seen.append)
+    assert {now.epoch for now in seen if now.phase == "training"} == {3}
     assert version.history()["epoch"].tolist() == [1, 2, 3]
     assert version.card.training["learning_rate"] == CONFIG.learning_rate
     with pytest.raises(TrainingError, match="exists already"):
-        train(films, out, config=CONFIG, size=SIZE)
+        train(films, out, config=CONFIG, width=WIDTH)
 
 
 @pytest.mark.slow
@@ -164,7 +169,7 @@ def test_a_series_held_out_whole_judges_thresholds_it_did_not_choose(films: Path
         source = data / "NORMAL" / f"IM-{number:04d}-0001.png"
         source.rename(source.with_name(f"NORMAL2-{source.name}"))
     config = CONFIG.model_copy(update={"validation_series": "NORMAL2-IM", "stages": ((32, 1),)})
-    version = train(data, tmp_path / "out", config=config, size=SIZE)
+    version = train(data, tmp_path / "out", config=config, width=WIDTH)
     counts = version.card.data["counts"]
     assert counts["held-out"] == {"NORMAL": 8, "PNEUMONIA": 0}
     assert counts["validation"]["NORMAL"] > 0
@@ -185,7 +190,7 @@ def test_an_unreadable_film_is_named_before_training(films: Path, tmp_path: Path
     shutil.copytree(films, tmp_path / "films")
     (tmp_path / "films/train/NORMAL/IM-0003-0001.png").write_bytes(b"no image")
     with pytest.raises(TrainingError, match="IM-0003-0001.png cannot be used"):
-        train(tmp_path / "films", tmp_path / "out", config=CONFIG, size=SIZE)
+        train(tmp_path / "films", tmp_path / "out", config=CONFIG, width=WIDTH)
 
 
 def test_batch_statistics_are_plain_means_over_batches(films: Path) -> None:
@@ -196,14 +201,13 @@ def test_batch_statistics_are_plain_means_over_batches(films: Path) -> None:
 
     keras.utils.set_random_seed(4)
     network = architectures.build_for_training(SIZE)
-    loaded = training.load_films(read_dataset(films).split("train"))
+    loaded = load_films(read_dataset(films).split("train"), side=224)
     training.settle_batch_statistics(network, loaded, CONFIG, batches=12)
     layer = network.get_layer("block1_conv1_normalisation")
     assert layer.momentum == 0.99
     first = keras.Model(network.input, layer.input)
-    values = np.concatenate(
-        [first(images).numpy() for images, _ in training.training_batches(loaded, 48, CONFIG)]
-    )
+    changed = changed_batches(doubled(loaded, 48), targets(loaded, one_hot=False), 48, CONFIG)
+    values = np.concatenate([first(images).numpy() for images, _ in changed(0)])
     values = (values - np.asarray(layer.moving_mean)) / np.sqrt(
         np.asarray(layer.moving_variance) + layer.epsilon
     )
@@ -214,4 +218,4 @@ def test_batch_statistics_are_plain_means_over_batches(films: Path) -> None:
 def test_missing_weights_file_is_named(films: Path, tmp_path: Path) -> None:
     config = CONFIG.model_copy(update={"starting_weights": str(tmp_path / "none.npz")})
     with pytest.raises(TrainingError, match="no weights file"):
-        train(films, tmp_path / "out", config=config, size=SIZE)
+        train(films, tmp_path / "out", config=config, width=WIDTH)
