@@ -7,6 +7,7 @@ downloaded unasked: this runs in hospitals.
 from __future__ import annotations
 
 import os
+import warnings
 import zipfile
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -65,13 +66,14 @@ def weights_file(architecture: Architecture, wanted: str) -> Path:
     if wanted == IMAGENET:
         if architecture.weights_file is None:
             raise WeightsError(
-                f"There are no ImageNet weights of {architecture.title}; choose 'none' or a weights file."
+                f"There are no ImageNet weights for {architecture.title}; choose 'none' or a weights file."
             )
         file = keras_cache() / architecture.weights_file
         if not file.is_file():
             raise WeightsError(
-                f"The ImageNet weights of {architecture.title} cannot be had here without a download; put Keras' file "
-                f"{file.name} into {file.parent}, choose a weights file, or train from scratch with 'none'."
+                f"The ImageNet weights of {architecture.base or 'VGG16'} cannot be had here without a download; "
+                f"put Keras' file {file.name} into {file.parent}, choose a weights file, or train from scratch "
+                "with 'none'."
             )
     else:
         file = Path(wanted).expanduser()
@@ -104,7 +106,7 @@ def load(network: keras.Model, architecture: Architecture, wanted: str) -> str:
         copied = start_from(network, file, layers=layers)
     parts = f"{copied} of {total} layers{' of the base' if architecture.ends else ''}"
     if wanted == IMAGENET:
-        return f"ImageNet weights of {architecture.title} as published by Keras ({parts})"
+        return f"ImageNet weights of {architecture.base or 'VGG16'} as published by Keras ({parts})"
     return f"{file.name} ({parts}), the rest random"
 
 
@@ -128,12 +130,14 @@ def _load_published(layers: Sequence[Any], architecture: Architecture, file: Pat
     base = getattr(keras.applications, str(architecture.base))(
         weights=None, include_top=False, input_shape=(side, side, 3)
     )
+    drawn = _kernels(base)
     try:
-        base.load_weights(file)
-    except (
-        Exception
-    ):  # Keras names a misfit by ValueError, KeyError, AttributeError, ... as the file's age has it
+        with warnings.catch_warnings(action="ignore"):  # hundreds of lines where a file is of another network
+            base.load_weights(file)
+    except Exception:  # ValueError, KeyError, AttributeError, ...: Keras has many names for a misfit
         return False
+    if any(np.array_equal(before, after) for before, after in zip(drawn, _kernels(base), strict=True)):
+        return False  # Keras passes over what it does not find
     names = own_names(base.layers)
     published = {names[layer.name]: layer.get_weights() for layer in base.layers if layer.weights}
     for layer in layers:
@@ -143,6 +147,10 @@ def _load_published(layers: Sequence[Any], architecture: Architecture, file: Pat
     for layer in layers:
         layer.set_weights(published[layer.name])
     return True
+
+
+def _kernels(network: Any) -> list[NDArray[Any]]:
+    return [weights for layer in network.layers for weights in layer.get_weights() if weights.ndim == 4]
 
 
 def start_from(network: keras.Model, file: Path, *, layers: Iterable[Any] | None = None) -> int:

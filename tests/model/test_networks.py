@@ -15,6 +15,9 @@ from model.layer_graph import feature_layer
 from model.network_file import check_network_file
 from model.recipes import TrainingConfig, default_config
 
+WIDTHS = {
+    "nasnetmobile": 1 / 11
+}  # its cells halve their filters and add the halves up again: they must stay whole
 WIDTH = 1 / 16
 SIDES = {"inception_v3": 80, "vgg16_scratch": 64, "mobilenet": 64, "efficientnet": 64}
 """The smallest that InceptionV3 takes is 75; the scratch recipe trains at half the released side."""
@@ -37,11 +40,12 @@ def built(name: str) -> Any:
     import keras
 
     keras.utils.set_random_seed(11)
-    network = architectures.build_training(config_of(name), width=WIDTH)
+    network = architectures.build_training(config_of(name), width=WIDTHS.get(name, WIDTH))
     random = np.random.default_rng(12)
     normalisations = [layer for layer in network.layers if isinstance(layer, keras.layers.BatchNormalization)]
     for layer in normalisations:
-        layer.gamma.assign(random.uniform(0.8, 1.2, layer.gamma.shape))
+        if layer.scale:
+            layer.gamma.assign(random.uniform(0.8, 1.2, layer.gamma.shape))
         layer.beta.assign(random.uniform(-0.2, 0.2, layer.beta.shape))
         layer.momentum = 0.0  # the next pass alone says what the averages are
     network(films_for(network, 32), training=True)
