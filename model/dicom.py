@@ -59,7 +59,7 @@ warnings.filterwarnings("ignore", module=r"pydicom(\.|$)")
 T = TypeVar("T")
 
 MAXIMUM_FRAMES = 2000
-MAXIMUM_UNPACKED = 4 * MAXIMUM_BYTES  # of a deflated data set
+MAXIMUM_UNPACKED = 2 * MAXIMUM_BYTES  # of a deflated data set
 # An ordinary film has some hundred elements; each takes the reader one to three looks into the file.
 MAXIMUM_LOOKS = 100_000
 MAXIMUM_VALUE = 2**20  # bytes of any value but the pixels; the largest look-up table has 131,072
@@ -268,8 +268,9 @@ class DicomFile:
             )
         samples, bits = _guarded(lambda: _decoded(self, frame))
         if self.photometric in _GREY:
-            grey = (samples & ((1 << bits) - 1)).astype(np.uint16 if bits > 8 else np.uint8)
-            return DicomFrame(self, frame, grey, bits)
+            # Signed ones too are kept as their bits: a table is indexed with them.
+            stored = samples.astype(np.uint16) & np.uint16((1 << bits) - 1)
+            return DicomFrame(self, frame, stored.astype(np.uint8) if bits <= 8 else stored, bits)
         return DicomFrame(self, frame, _rgb(self, samples, bits), 8)
 
 
@@ -809,7 +810,7 @@ def _unpacked(segment: bytes, area: int) -> NDArray[np.uint8]:
     for packed in (segment, segment[:-1]):  # the last byte may only make the length even
         try:
             plane = imagecodecs.packbits_decode(packed, out=bytearray(area + 256))
-        except imagecodecs.ImcdError:
+        except RuntimeError:  # what the codecs raise is a kind of it
             continue
         if len(plane) >= area:
             return np.frombuffer(plane, np.uint8, count=area)

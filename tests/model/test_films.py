@@ -18,6 +18,7 @@ from PIL import Image
 
 from model import films
 from model.films import ImageError, XRay, prepare, read_xray
+from tests.fuzz_films import with_right_check_sums
 
 HEIGHT, WIDTH = 48, 64
 
@@ -215,7 +216,7 @@ def test_interlaced_png(height: int, width: int) -> None:
     )
     data = bytearray(png(width, height, 8, 0, rows))
     data[28] = 1
-    assert np.array_equal(read_xray(_with_right_check_sums(bytes(data))).pixels, pixels)
+    assert np.array_equal(read_xray(with_right_check_sums(bytes(data))).pixels, pixels)
 
 
 def test_16_bit_colour() -> None:
@@ -391,22 +392,7 @@ def test_mutated_files(
         data[int(where * where * (len(data) - 1))] = value
     if cut is not None:
         data = data[: int(cut * len(data))]
-    _read_or_refuse(_with_right_check_sums(bytes(data)) if repair else bytes(data))
-
-
-def _with_right_check_sums(data: bytes) -> bytes:
-    """Repair the check sums of a mutated PNG, so that the damage reaches the decoder."""
-    if not data.startswith(b"\x89PNG"):
-        return data
-    repaired = bytearray(data)
-    place = 8
-    while place + 12 <= len(data):
-        end = place + 8 + struct.unpack(">I", data[place : place + 4])[0]
-        if end + 4 > len(data):
-            break
-        repaired[end : end + 4] = struct.pack(">I", zlib.crc32(data[place + 4 : end]))
-        place = end + 4
-    return bytes(repaired)
+    _read_or_refuse(with_right_check_sums(bytes(data)) if repair else bytes(data))
 
 
 @settings(max_examples=100, deadline=None)
