@@ -300,7 +300,10 @@ def samples(arguments: argparse.Namespace, settings: Settings) -> int:
 
 
 def benchmark(arguments: argparse.Namespace, settings: Settings) -> int:
-    """Measure this machine; see model/benchmark.py."""
+    """Measure this machine; see model/benchmark.py and model/training_benchmark.py."""
+    if arguments.training is not None:
+        status: int = importlib.import_module("model.training_commands").run_benchmark(arguments)
+        return status
     from model import benchmark as measuring
 
     version = _version(arguments, settings)
@@ -460,6 +463,18 @@ def _parser(command: str | None) -> argparse.ArgumentParser:
         default=2000,
         metavar="N",
         help="predictions to watch memory over (default 2000)",
+    )
+
+    made.add_argument(
+        "--training",
+        type=Path,
+        metavar="DATA_DIR",
+        help="measure training on cached features of a frozen base beside plain Keras fit instead",
+    )
+    made.add_argument("--architecture", metavar="NAME", help="what to train (default: vgg16_finetuned)")
+    made.add_argument("--epochs", type=_positive, default=10, metavar="N", help="epochs to train (default 10)")
+    made.add_argument(
+        "--training-films", type=_positive, metavar="N", help="train on no more films than this (default: all)"
     )
 
     made = add("train", train, "train a version on a data set")

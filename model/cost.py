@@ -71,8 +71,8 @@ def measure_cost(data: Path, config: TrainingConfig, *, width: float = 1.0) -> C
     steps = steps_an_epoch(len(films), config)
     with in_one_sentence(), tempfile.TemporaryDirectory() as folder, arithmetic(config):
         network, _ = start(config, width=width)
-        training = _few(films, side, (MEASURED + 1) * max(config.batch_size, BATCH))
-        validation = _few(held, side, 2)
+        training = few_films(films, side, (MEASURED + 1) * max(config.batch_size, BATCH))
+        validation = few_films(held, side, 2)
         began: dict[str, list[float]] = defaultdict(list)
         watch = Watch(lambda now: began[now.phase].append(monotonic()))
         whole = trained_part(network, config)
@@ -109,7 +109,7 @@ def measure_cost(data: Path, config: TrainingConfig, *, width: float = 1.0) -> C
     )
 
 
-def _few(films: tuple[Film, ...], side: int, count: int) -> Films:
+def few_films(films: tuple[Film, ...], side: int, count: int) -> Films:
     """``count`` films of both classes, one after the other, again from the start where there are not as many."""
     classes = [[film for film in films if film.label == label] for label in (0, 1)]
     few = [

@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
 
+from model.architectures import ARCHITECTURES, weights_available
 from model.dataset import DatasetError
 from model.fitting import CHECKPOINT
 from model.progress import Progress, TrainingError
@@ -95,6 +96,22 @@ def run_cost(arguments: argparse.Namespace, *, versions: Path) -> int:
         print(json.dumps(measure_cost(arguments.data, read_arguments(arguments, versions)).as_json()))
     except FAILURES as error:
         return fail("cost", error)
+    return 0
+
+
+def run_benchmark(arguments: argparse.Namespace) -> int:
+    """Run ``python -m model benchmark --training``."""
+    from model.training_benchmark import measure_training
+
+    try:
+        config = read_config(None, [f"epochs={arguments.epochs}"], architecture=arguments.architecture)
+        there, _ = weights_available(ARCHITECTURES[config.architecture], config.starting_weights)
+        if not there:  # what the weights are makes no difference to the time
+            config = config.model_copy(update={"starting_weights": "none"})
+        result = measure_training(arguments.training, config, films=arguments.training_films)
+    except FAILURES as error:
+        return fail("benchmark", error)
+    print(json.dumps(result.as_json(), indent=2) if arguments.json is not None else result.as_text())
     return 0
 
 
