@@ -675,6 +675,7 @@ def _train(home: Path, job: Job, status: Status) -> int:
                 out,
                 config=config,
                 run=job.run,
+                cache=home / "cache" / "features",
                 resume=(job.run / "config.json").is_file(),
                 progress=follow.progress,
                 stop=follow.stop,

@@ -9,6 +9,8 @@ from typing import Any
 from uuid import uuid4
 
 import numpy as np
+import pandas
+import plotly.graph_objects as go
 import streamlit as st
 
 from model import archive, jobs
@@ -42,6 +44,7 @@ ARCHITECTURE = "training-architecture"
 WEIGHTS = "training-weights"
 WEIGHTS_FILE = "training-weights-file"
 NAME = "training-name"
+SUGGESTED = "training-name-suggested"
 WHO = "training-who"
 ESTIMATE = "training-estimate"
 PROBLEM = "training-problem"
@@ -51,7 +54,7 @@ COMPARE = "models-compare"
 RUNS, NEW = "Runs", "New run"
 OTHER, ZIP = "Another folder", "Upload a ZIP"
 MOST_MEGABYTES = 1024
-TILES = 10  # of each class
+TILES = 8  # of each class
 SHOWN_BAD_FILES = 20
 FILE = "file"
 CURVES: Sequence[charts.HistoryFigure] = ("loss", "accuracy", "auc", "precision", "recall", "f1")
@@ -559,9 +562,7 @@ def start(
             blocking.append("give films of both classes to train on")
         show_cost(films.dataset.root, config, possible=not problems)
     one, two = st.columns(2)
-    if not st.session_state.get(NAME):
-        architecture = st.session_state[ARCHITECTURE]
-        st.session_state[NAME] = training_form.suggested_name(home, architecture, date.today())
+    name_for(home, st.session_state[ARCHITECTURE])
     one.text_input(
         "Name of the new version",
         key=NAME,
@@ -588,6 +589,16 @@ def start(
             st.caption(f"Before it can start: {'; '.join(blocking)}.", width="content")
         elif busy:
             st.caption("One run at a time: this one waits for those before it.", width="content")
+
+
+def name_for(home: Path, architecture: str) -> None:
+    """Suggest a name for the new version, as long as nobody has written one."""
+    before = st.session_state.get(SUGGESTED, "")
+    if st.session_state.get(NAME, "") in ("", before):
+        if before and st.session_state.get(NAME) and before.startswith(training_form.stem_of(architecture)):
+            return
+        suggested = training_form.suggested_name(home, architecture, date.today())
+        st.session_state[NAME] = st.session_state[SUGGESTED] = suggested
 
 
 def parts(films: FilmSet, config: TrainingConfig) -> None:
@@ -721,17 +732,17 @@ def show_runs(home: Path, known: tuple[Job, ...]) -> None:
         st.selectbox(
             "Run", ids, format_func=lambda each: names.get(each, each), key=CHOSEN, persist_state="session"
         )
+    chosen = next(job for job in known if job.id == st.session_state[CHOSEN])
     watch = follow if any(job.active for job in known) else glance
     with st.container(border=True):
-        watch(home, st.session_state[CHOSEN], signature(known))
-    chosen = next(job for job in known if job.id == st.session_state[CHOSEN])
+        watch(home, chosen.id, signature(known))
+        (growing if chosen.active else details)(home, chosen.id)
     actions(home, chosen)
     st.markdown("#### All runs")
     st.dataframe(
         [training_runs.as_row(job) for job in known],
         hide_index=True,
         height="content" if len(known) <= 8 else 320,
-        column_config={"Best validation AUC": st.column_config.NumberColumn(format="%.3f")},
         alt="The runs so far, newest first",
     )
 
@@ -741,15 +752,15 @@ def signature(known: Sequence[Job]) -> tuple[tuple[str, str, bool, str], ...]:
     return tuple((job.id, job.state, job.stalled, job.stop) for job in known)
 
 
-@st.fragment(run_every=2.0)
+@st.fragment(run_every=1.5)
 def follow(home: Path, chosen: str, before: tuple[tuple[str, str, bool, str], ...]) -> None:
-    """The chosen run, looked at every two seconds."""
+    """How far the chosen run is."""
     look_at(home, chosen, before)
 
 
 @st.fragment(run_every=6.0)
 def glance(home: Path, chosen: str, before: tuple[tuple[str, str, bool, str], ...]) -> None:
-    """The chosen run while none is under way: another browser may start one."""
+    """The same while no run is under way: another browser may start one."""
     look_at(home, chosen, before)
 
 
@@ -794,6 +805,19 @@ def show_run(job: Job, known: Sequence[Job]) -> None:
     else:
         words = f" {look.plain(job.status.message)}" if job.status.message else ""
         st.success(f"The version {look.plain(job.name)} is made.{words}", icon=":material/check_circle:")
+
+
+@st.fragment(run_every=4.0)
+def growing(home: Path, chosen: str) -> None:
+    """Curves and log of a run that is under way: a fragment of their own, as they take longer to draw."""
+    details(home, chosen)
+
+
+def details(home: Path, chosen: str) -> None:
+    try:
+        job = jobs.read_job(home, chosen)
+    except JobError:
+        return  # deleted in another browser: the other fragment sees to it
     curves(job)
     lines = job.log(14)
     with st.expander("Log", expanded=job.state == "failed", key=f"training-log-{job.state == 'failed'}"):
@@ -816,18 +840,27 @@ def curves(job: Job) -> None:
         if job.active:
             st.caption("The curves begin with the end of the first epoch.")
         return
+    planned = training_runs.planned_epochs(job)
     grid = st.grid(3, min_column_width=300, gap="small")
     for name in CURVES:
         if available(table, name):
             with grid.cell():
                 st.markdown(f"**{charts.HISTORY_NAMES[name]}**")
                 st.plotly_chart(
-                    charts.live_history_figure(table, name, epochs=training_runs.planned_epochs(job)),
+                    curve(job.id, len(table), name, planned, table),
                     key=f"training-{name}",
                     theme="streamlit",
                     config=charts.config(f"{job.name}-{name}"),
                     alt=f"{charts.HISTORY_NAMES[name]} by epoch, on training and on validation films.",
                 )
+
+
+@st.cache_resource(max_entries=60, show_spinner=False)
+def curve(
+    job: str, rows: int, name: charts.HistoryFigure, epochs: int, _table: pandas.DataFrame
+) -> go.Figure:
+    """Drawn once an epoch, for all who watch."""
+    return charts.live_history_figure(_table, name, epochs=epochs)
 
 
 def actions(home: Path, job: Job) -> None:

@@ -373,14 +373,19 @@ def parse_stages(text: str) -> tuple[tuple[int, int], ...]:
 
 
 def suggested_name(home: Path, architecture: str, today: date) -> str:
-    """A name for a new version that is free: the network and the day, with a letter where there are several."""
-    stem = f"{architecture.replace('_', '-')}-{today:%Y-%m-%d}"
+    """A name for a new version that is free: the network and the day, with a number where there are several."""
+    stem = f"{stem_of(architecture)}{today:%Y-%m-%d}"
     for ending in ("", *(f"-{number}" for number in range(2, 1000))):
         try:
             return free_name(home, stem + ending)
         except JobError:
             continue
     return ""
+
+
+def stem_of(architecture: str) -> str:
+    """What a suggested name begins with."""
+    return f"{architecture.replace('_', '-')}-"
 
 
 def changed(config: Mapping[str, Any]) -> dict[str, tuple[str, str]]:

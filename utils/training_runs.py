@@ -204,20 +204,18 @@ def progress_in_words(job: Job) -> str:
 
 def as_row(job: Job) -> dict[str, Any]:
     """A run in the history of runs."""
-    took = duration(job)
-    words = state_in_words(job).rsplit(": ", 1)[-1]
-    table = job.history()
-    best = None
-    if table is not None and "val_auc" in table:
-        best = float(table["val_auc"].max())
+    # Of one that is under way the figures stand above, where they are kept up to date.
+    table = None if job.active else job.history()
+    took = None if job.active else duration(job)
+    best = "–" if table is None or "val_auc" not in table else f"{table['val_auc'].max():.3f}"
     return {
         "Version": job.name,
-        "State": words,
+        "State": state_in_words(job).rsplit(": ", 1)[-1],
         "Ordered": job.order.created.astimezone().strftime("%Y-%m-%d %H:%M"),
         "By": job.order.who,
         "Films": job.order.source,
         "Network": str(job.order.config.get("architecture", "")),
-        "Epochs": 0 if table is None else len(table),
+        "Epochs": "–" if table is None else str(len(table)),
         "Best validation AUC": best,
-        "Took": "" if took is None else time_in_words(took),
+        "Took": "–" if took is None else time_in_words(took),
     }

@@ -80,7 +80,7 @@ def test_from_a_zip_to_a_version(
         page.get_by_role("button", name="Unpack and keep").click()
         expect(page.get_by_text("Fit for training and for measuring")).to_be_visible()
         expect(page.get_by_text("32 files in")).to_be_visible()
-        expect(page.get_by_alt_text("Chest X-ray, PNEUMONIA")).to_have_count(10)
+        expect(page.get_by_alt_text("Chest X-ray, PNEUMONIA")).to_have_count(8)
         settle(page)
 
         pick(page, "Network", "Small network of six convolutions")

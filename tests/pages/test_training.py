@@ -66,7 +66,7 @@ def labels(app: AppTest) -> list[str]:
 
 
 def press(app: AppTest, label: str) -> AppTest:
-    return button(app, label).click().run()  # type: ignore[no-any-return]
+    return button(app, label).click().run()
 
 
 def choose(app: AppTest, section: str) -> AppTest:
@@ -224,8 +224,8 @@ def test_a_failed_run_offers_to_go_on(home: Path) -> None:
     assert "failed" in words(app)
     assert "last words" in app.code[0].value
     row = app.dataframe[0].value
-    assert row["Epochs"].tolist() == [2]
-    assert row["Best validation AUC"].tolist() == [0.8]
+    assert row["Epochs"].tolist() == ["2"]
+    assert row["Best validation AUC"].tolist() == ["0.800"]
     app = press(app, "Resume")
     assert not app.exception
     assert jobs.read_job(home, job.id).state == "queued"
@@ -270,7 +270,7 @@ def test_a_zip_is_kept_as_a_set(home: Path) -> None:
     app.selectbox(key="training-set").set_value("Upload a ZIP").run()
     assert "Limits: 1 GB" in words(app)
     assert button(app, "Unpack and keep").disabled
-    app.get("file_uploader")[0].upload("ward.zip", good().getvalue(), "application/zip").run()
+    app.file_uploader[0].upload("ward.zip", good().getvalue(), "application/zip").run()
     app.text_input(key="training-set-name").set_value("ward-3").run()
     app = press(app, "Unpack and keep")
     assert "Say who" in words(app)
@@ -297,7 +297,7 @@ def test_a_bad_zip_is_a_sentence(home: Path) -> None:
     app = opened()
     app.selectbox(key="training-set").set_value("Upload a ZIP").run()
     bad = zipped(**{"..__NORMAL__a": png(1)}).getvalue()
-    app.get("file_uploader")[0].upload("bad.zip", bad, "application/zip").run()
+    app.file_uploader[0].upload("bad.zip", bad, "application/zip").run()
     app.text_input(key="training-set-name").set_value("bad").run()
     app.text_input(key="training-who").set_value("Dr A").run()
     app = press(app, "Unpack and keep")

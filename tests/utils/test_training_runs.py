@@ -39,7 +39,7 @@ def test_a_run_that_told_nothing_yet_is_starting(tmp_path: Path) -> None:
     job = as_if(tmp_path, "running")
     assert training_runs.progress_in_words(job) == "Starting TensorFlow"
     assert training_runs.share_done(job) == 0
-    assert training_runs.as_row(job)["Epochs"] == 0
+    assert training_runs.as_row(job)["Epochs"] == "–"
 
 
 def test_what_cannot_be_measured_is_said(tmp_path: Path) -> None:
