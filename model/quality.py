@@ -136,7 +136,7 @@ def _dicom_remarks(facts: DicomFacts | None) -> Iterator[Remark]:
             "read this film without it.",
         )
     if facts.by_hand:
-        yield Remark("window-by-hand", f"Read with a window set by hand ({facts.window}).")
+        yield Remark("window-by-hand", f"Read through a window set by hand: {facts.window}.")
     if facts.frames > 1:
         yield Remark(
             "frames",

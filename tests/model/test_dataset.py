@@ -4,7 +4,16 @@ from pathlib import Path
 
 import pytest
 
-from model.dataset import DatasetError, Film, fingerprint, hold_out, labels, patient_key, read_dataset
+from model.dataset import (
+    DatasetError,
+    Film,
+    fingerprint,
+    hold_out,
+    is_film,
+    labels,
+    patient_key,
+    read_dataset,
+)
 
 
 def touch(root: Path, *names: str) -> None:
@@ -138,6 +147,16 @@ def test_too_few_films_for_two_sides_are_refused() -> None:
         hold_out([film for film in numbered(1) if film.series in ("IM", "virus")])
     with pytest.raises(DatasetError, match="between 0 and 1"):
         hold_out(numbered(10), fraction=1.5)
+
+
+def test_films_are_known_by_their_ending_or_as_dicom_without_one(tmp_path: Path) -> None:
+    dicom = bytes(128) + b"DICM"
+    named = {"a.PNG": b"", "b.dcm": b"", "c.DICOM": b"", "IM000001": dicom, "1.2.840.113619.2": dicom}
+    others = {"README": b"text", "DICOMDIR": dicom, "short": b"DICM", "d.txt": dicom, ".hidden.dcm": dicom}
+    for name, content in (named | others).items():
+        (tmp_path / name).write_bytes(content)
+    (tmp_path / "folder").mkdir()
+    assert {path.name for path in tmp_path.iterdir() if is_film(path)} == set(named)
 
 
 def test_fingerprint_follows_content_and_names(tmp_path: Path) -> None:

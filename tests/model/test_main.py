@@ -18,6 +18,7 @@ from model.inference import Predictor
 from model.reading_table import COLUMNS
 from model.registry import Version
 from tests.conftest import TINY_NAME
+from tests.model import dicom_films as made
 
 PROJECT = Path(__file__).parents[2]
 
@@ -91,6 +92,22 @@ def test_predict_writes_one_row_a_file_and_goes_on_after_a_bad_one(
         line for line in errors if "missing.png" in line
     ]
     assert len([line for line in errors if line.startswith("python -m model:")]) == 2
+
+
+def test_predict_reads_dicom_in_a_folder_with_or_without_an_ending(
+    home: Path, tmp_path: Path, tiny_version: Version
+) -> None:
+    folder = tmp_path / "disc"
+    folder.mkdir()
+    for name in ("film.dcm", "IM000001", "report.dcm"):
+        (folder / name).write_bytes(made.film(Modality="SR" if name == "report.dcm" else "CR"))
+    (folder / "README").write_text("no film")
+    out = tmp_path / "disc.csv"
+    assert main(["predict", str(folder), "--csv", str(out)]) == 1
+    rows = {Path(row["file"]).name: row for row in rows_of(out)}
+    assert set(rows) == {"film.dcm", "IM000001", "report.dcm"}
+    assert rows["film.dcm"]["probability"] == rows["IM000001"]["probability"] != ""
+    assert "is a report" in rows["report.dcm"]["message"]
 
 
 def test_predict_equals_the_predictor(home: Path, films: Path, tmp_path: Path, tiny_version: Version) -> None:

@@ -9,7 +9,7 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from model.films import Source, XRay, read_xray
+from model.films import DicomFacts, Source, Window, XRay, read_xray
 from model.quality import _MEAN_FILM, remarks
 
 
@@ -55,6 +55,29 @@ def test_each_remark_alone(pixels: NDArray[np.uint8], expected: list[str]) -> No
 
 def test_colour() -> None:
     assert codes(ordinary(), colour_share=0.2) == ["colour"]
+
+
+@pytest.mark.parametrize(
+    ("facts", "expected"),
+    [
+        (DicomFacts(modality="DX", view="PA", age=1, sex="F"), []),
+        (DicomFacts(view="AP", age=5), []),
+        (DicomFacts(), []),
+        (DicomFacts(age=0), ["age"]),
+        (DicomFacts(age=6), ["age"]),
+        (DicomFacts(view="LL"), ["view"]),
+        (DicomFacts(burned_in=True), ["burned-in-text"]),
+        (DicomFacts(frames=3, frame=2), ["frames"]),
+        (DicomFacts(window=Window(100, 50), by_hand=True), ["window-by-hand"]),
+        (DicomFacts(window=Window(100, 50)), []),
+        (DicomFacts(view="LL", age=70, burned_in=True), ["view", "age", "burned-in-text"]),
+    ],
+)
+def test_what_a_dicom_file_says_of_itself(facts: DicomFacts, expected: list[str]) -> None:
+    pixels = ordinary()
+    found = remarks(XRay(pixels, Source("DICOM", 300, 256, 12, "MONOCHROME2", dicom=facts)))
+    assert [remark.code for remark in found] == expected
+    assert all(remark.message.endswith(".") and ":" in remark.message for remark in found)
 
 
 def test_noise_is_not_called_turned() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,8 +15,9 @@ from streamlit.testing.v1 import AppTest
 
 from model.inference import Predictor
 from model.registry import Version
+from tests.model import dicom_films as made
 from utils import session
-from utils.readings import Worklist, content_key
+from utils.readings import Reading, Worklist, content_key
 
 APP = Path(__file__).resolve().parents[2] / "app.py"
 WORKLIST = "diagnose-worklist"
@@ -213,3 +215,66 @@ def test_the_samples_are_one_click_away_and_marked(open_screen: Callable[[], App
         assert all(entry.synthetic for entry in worklist(app).entries)
         assert len(worklist(app).entries) == len(sample_files())
         assert "SYNTHETIC" in words(app)
+
+
+# --- DICOM ------------------------------------------------------------------------------------------
+
+
+def dicom_film(**elements: Any) -> bytes:
+    return made.film(made.grey(12, 240, 300), WindowCenter="2048", WindowWidth="3000", **elements)
+
+
+def opened_reading(app: AppTest) -> Reading:
+    (reading,) = worklist(app).readings.values()
+    return reading
+
+
+def test_a_dicom_film_shows_its_facts_and_nothing_personal(open_screen: Callable[[], AppTest]) -> None:
+    data = dicom_film(
+        PatientName="DOE^JANE", PatientID="4711", InstitutionName="SECRETIVE", PatientAge="040Y"
+    )
+    app = drop(open_screen(), ("film", data))
+    text = words(app)
+    assert "modality DX, view PA, age 40 years, sex F" in text
+    assert "children of one to five years" in text
+    assert not [name for name in ("JANE", "4711", "SECRETIVE") if name in text + repr(worklist(app))]
+    assert not app.number_input
+
+
+def test_the_window_is_for_the_eye_until_the_user_says_otherwise(open_screen: Callable[[], AppTest]) -> None:
+    app = drop(open_screen(), ("film.dcm", dicom_film()))
+    before = opened_reading(app)
+    assert app.toggle[0].disabled
+    centre, width = (next(one for one in app.slider if one.label == name) for name in ("Centre", "Width"))
+    assert (centre.value, width.value) == (2048, 3000)
+    centre.set_value(1000.0).run()
+    assert opened_reading(app) == before
+    assert "For the eye only" in words(app)
+    app.toggle[0].set_value(True).run()
+    assert not app.exception
+    after = opened_reading(app)
+    assert after.source is not None and after.source.dicom is not None and after.source.dicom.by_hand
+    assert after.probability != before.probability
+    assert "window set by hand: centre 1000, width 3000" in words(app)
+    app.toggle[0].set_value(False).run()
+    assert opened_reading(app) == before
+    next(button for button in app.button if button.label == "As in the file").click().run()
+    assert "For the eye only" not in words(app)
+
+
+def test_the_frame_can_be_chosen(open_screen: Callable[[], AppTest]) -> None:
+    frames = np.stack([made.grey(12, 240, 300), made.grey(12, 240, 300)[::-1] // 3])
+    app = drop(
+        open_screen(), ("film.dcm", made.film(frames, count=2, WindowCenter="2048", WindowWidth="4096"))
+    )
+    first = opened_reading(app)
+    assert "frame 1 was read" in words(app)
+    app.number_input[0].set_value(2).run()
+    assert not app.exception
+    assert "frame 2 was read" in words(app)
+    assert opened_reading(app).picture != first.picture
+
+
+def test_a_report_is_refused_by_its_content(open_screen: Callable[[], AppTest]) -> None:
+    app = drop(open_screen(), ("xray.png", made.film(Modality="SR")))
+    assert "The DICOM file is a report, not a plain X-ray" in words(app)

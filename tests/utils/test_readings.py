@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import csv
 import io
+from typing import Any
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
+from model.films import ImageError, Window, prepare, read_xray
 from model.reading_table import COLUMNS, harmless
+from tests.model import dicom_films as made
+from utils import readings as readings_module
 from utils.readings import (
     NETWORK_FAILED,
     STOPPED,
@@ -21,8 +25,10 @@ from utils.readings import (
     content_key,
     done_in_words,
     enter,
+    read_again,
     read_films,
     readings_csv,
+    shown,
 )
 
 
@@ -160,3 +166,61 @@ def test_no_name_is_a_formula(name: str) -> None:
     )
     assert row["file"] == f"'{name}"
     assert harmless("a=1.png") == "a=1.png"
+
+
+# --- DICOM ------------------------------------------------------------------------------------------
+
+
+def dicom_film(**elements: Any) -> bytes:
+    return made.film(made.grey(12, 90, 120), WindowCenter="2048", WindowWidth="3000", **elements)
+
+
+def test_a_dicom_film_is_read_and_its_facts_are_told() -> None:
+    data = dicom_film()
+    (reading,) = read_films([data], reader=MeanReader(), version="v")
+    expected = prepare(read_xray(data).pixels).mean() / 255
+    assert reading.probability == pytest.approx(expected)
+    assert reading.source is not None
+    words = done_in_words(reading.source)
+    assert words.startswith("DICOM, 120 × 90 pixels, 12 bit, MONOCHROME2: windowed: centre 2048, width 3000")
+    assert "The file says: modality DX, view PA, age 4 years, sex F" in words
+    assert reading.dicom is not None
+
+
+def test_another_window_is_a_reading_of_its_own() -> None:
+    data = dicom_film()
+    (reading,) = read_films([data], reader=MeanReader(), version="v")
+    window = Window(1000, 500)
+    again = read_again(reading, frame=1, window=window, reader=MeanReader(), version="v")
+    assert again.probability == pytest.approx(prepare(read_xray(data, window=window).pixels).mean() / 255)
+    assert [remark.code for remark in again.quality if remark.code == "window-by-hand"]
+    assert again.key == reading.key
+    (row,) = rows_of(readings_csv([Entry("a", again.key)], {again.key: again}, threshold=0.5))
+    assert "set by hand: centre 1000, width 500" in row["quality"]
+    back = read_again(again, frame=1, window=None, reader=MeanReader(), version="v")
+    assert (back.probability, back.quality) == (reading.probability, reading.quality)
+    assert reading.dicom is not None
+    assert shown(reading.dicom.decode(), window) == again.picture
+
+
+def test_another_frame() -> None:
+    dark = made.grey(12, 90, 120) // 8
+    data = made.film(
+        np.stack([made.grey(12, 90, 120), dark]), count=2, WindowCenter="2048", WindowWidth="4096"
+    )
+    (reading,) = read_films([data], reader=MeanReader(), version="v")
+    second = read_again(reading, frame=2, window=None, reader=MeanReader(), version="v")
+    assert (second.probability or 0) < (reading.probability or 0) / 4
+    with pytest.raises(ImageError, match="has 2 frames"):
+        read_again(reading, frame=3, window=None, reader=MeanReader(), version="v")
+
+
+def test_a_session_keeps_only_so_many_pixels(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(readings_module, "HELD_BYTES", 2 * 90 * 120 * 2)
+    worklist = Worklist()
+    films = [dicom_film(RescaleIntercept=str(number)) for number in range(3)]
+    read = read_films(films, reader=MeanReader(), version="v")
+    worklist.keep(read)
+    assert [worklist.reading(reading.key).dicom is None for reading in read] == [True, False, False]
+    with pytest.raises(ImageError, match="drop the file again"):
+        read_again(worklist.reading(read[0].key), frame=1, window=None, reader=MeanReader(), version="v")
