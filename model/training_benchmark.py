@@ -61,8 +61,8 @@ class TrainingBenchmark:
         if self.plain_bf16 is not None:
             lines.append(f"  plain Keras fit, bfloat16: {self.plain_bf16:.0f} s ({self.plain_was})")
         lines += [
-            f"  ours, {self.ours_arithmetic}: {self.ours:.0f} s (run whole); {self.ours_features:.0f} s of it for features "
-            f"of {self.views} view{'s' if self.views > 1 else ''} of each film",
+            f"  ours, {self.ours_arithmetic}: {self.ours:.0f} s (run whole); {self.ours_features:.0f} s of it for "
+            f"features of {self.views} view{'s' if self.views > 1 else ''} of each film",
             f"  plain float32 / ours: {self.ratio:.1f}",
         ]
         return "\n".join(lines)
