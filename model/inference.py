@@ -16,6 +16,8 @@ import subprocess
 import sys
 import tempfile
 import threading
+from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -26,9 +28,11 @@ from numpy.typing import NDArray
 
 from model.calibration import logit, sigmoid
 from model.conversion import BODY, FILES, HEAD, UNSUPPORTED_STATUS
+from model.films import prepare, read_xray
 from model.layer_graph import feature_layer
 from model.network_file import NetworkFileError, check_network_file
 from model.registry import Card, Version, sha256_of
+from model.samples import sample_files
 
 Precision = Literal["bf16", "f32"]
 Engine = Literal["openvino", "keras"]
@@ -37,12 +41,18 @@ CACHE_FORMAT = 1
 ENGINE_BATCH = 8
 """Images that run together where there are that many; larger batches are no quicker on few cores."""
 MANIFEST = "manifest.json"
+BF16_NOTE = "bf16.json"
+"""Beside a converted network: what bfloat16 changes on the synthetic films, measured when it is first loaded."""
 BF16_LOGIT_TOLERANCE = 0.15
 """A bfloat16 result whose calibrated logit is this near to an operating point's is computed again in float32.
 
 Well above the largest difference from float32 on the 789 validation films of vgg16-2026-11b, 0.087 (root mean square
 0.015). In calibrated logits, because the error grows with a network's scale and the calibration takes that out.
 """
+
+BF16_SAMPLE_TOLERANCE = 0.1
+"""A network whose raw logits differ by more than this on the synthetic films runs in float32 alone: others differ more
+than those few, and the tolerance above must hold for all. Depthwise convolutions and random bases do."""
 
 logger = logging.getLogger(__name__)
 
@@ -281,9 +291,16 @@ class Predictor:
                 ) from None
 
         number = openvino.__version__.split("-")[0]
+        network = compiled(chosen)
+        if precision == "auto" and chosen == "bf16":
+            note = _converted_folder(version, cache) / BF16_NOTE
+            error = _bf16_error(note, network, partial(compiled, "f32"), size)
+            if not error <= BF16_SAMPLE_TOLERANCE:  # also where it is no number
+                words = f"OpenVINO {number}, float32 (bfloat16 moves the logit by {error:.2f})"
+                return cls(version.card, compiled("f32"), Description("openvino", "f32", words))
         words = f"OpenVINO {number}, {'bfloat16, float32 near an operating point' if chosen == 'bf16' else 'float32'}"
         exact = (lambda: compiled("f32")) if chosen == "bf16" else None
-        return cls(version.card, compiled(chosen), Description("openvino", chosen, words), exact=exact)
+        return cls(version.card, network, Description("openvino", chosen, words), exact=exact)
 
     def predict(self, images: NDArray[np.uint8]) -> NDArray[np.float64]:
         """Calibrated probabilities of PNEUMONIA, float64 (n,), of images uint8 (n, h, w, 3), raw 0..255.
@@ -346,6 +363,28 @@ class Predictor:
         return self.card.calibration.apply(sigmoid(np.array(logits, dtype=np.float64)))
 
 
+def _bf16_error(note: Path, network: _Network, exact: Callable[[], _Network], size: tuple[int, int]) -> float:
+    """Largest difference of a raw logit between bfloat16 and float32 on the synthetic films; infinite without any."""
+    try:
+        return float(json.loads(note.read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError):
+        pass
+    images = [prepare(read_xray(file.read_bytes()).pixels, size=size) for file in sample_files()]
+    if not images:
+        return float("inf")
+    films = np.stack(images)
+    error = float(np.abs(np.array(network.logits(films)) - np.array(exact().logits(films))).max())
+    with suppress(OSError):  # measured again next time
+        note.write_text(json.dumps(error), encoding="utf-8")
+    return error
+
+
+def _converted_folder(version: Version, cache: Path) -> Path:
+    import openvino
+
+    return cache / f"{version.card.sha256}-openvino-{openvino.__version__.split('-')[0]}-{CACHE_FORMAT}"
+
+
 def converted(version: Version, cache: Path) -> Path:
     """The folder with the converted network of ``version`` under ``cache``, converted now where it is not there.
 
@@ -357,10 +396,7 @@ def converted(version: Version, cache: Path) -> Path:
         InferenceError: the conversion failed or the cache cannot be written.
         _UnsupportedError: the layout of the network is not one that can be cut in two.
     """
-    import openvino
-
-    release = openvino.__version__.split("-")[0]
-    folder = cache / f"{version.card.sha256}-openvino-{release}-{CACHE_FORMAT}"
+    folder = _converted_folder(version, cache)
     if _is_sound(folder):
         return folder
     if not version.model_file.is_file() or sha256_of(version.model_file) != version.card.sha256:

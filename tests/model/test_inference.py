@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import os
 import shutil
 import subprocess
@@ -18,6 +19,8 @@ import pytest
 from model.calibration import OperatingPoint, identity, logit
 from model.inference import (
     BF16_LOGIT_TOLERANCE,
+    BF16_NOTE,
+    BF16_SAMPLE_TOLERANCE,
     MANIFEST,
     InferenceError,
     Predictor,
@@ -100,6 +103,26 @@ def test_bfloat16_is_chosen_and_stays_within_its_tolerance(
     raw = [predictor._network.run(image[None], features=False)[0] for image in images]
     difference = tiny_version.card.calibration.slope * np.abs(raw - logit(reference))
     assert difference.max() < BF16_LOGIT_TOLERANCE
+
+
+@needs_bf16
+def test_a_network_too_steep_for_bfloat16_runs_in_float32(
+    tiny_network: Any, tmp_path: Path, images: np.ndarray
+) -> None:
+    import keras
+
+    steep = keras.models.clone_model(tiny_network)
+    *weights, kernel, bias = tiny_network.get_weights()
+    steep.set_weights([*weights, 1000 * kernel, 1000 * bias])
+    version = version_of(steep, tmp_path / "steep")
+    for _ in range(2):  # measured, then remembered
+        predictor = Predictor.load(version, cache=tmp_path / "cache")
+        assert predictor.description.precision == "f32"
+        assert "bfloat16 moves the logit" in predictor.description.words
+    exact = Predictor.load(version, cache=tmp_path / "cache", precision="f32")
+    assert np.array_equal(predictor.predict(images), exact.predict(images))
+    (note,) = (tmp_path / "cache").glob(f"*/{BF16_NOTE}")
+    assert json.loads(note.read_text()) > BF16_SAMPLE_TOLERANCE
 
 
 @needs_bf16
