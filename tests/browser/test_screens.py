@@ -14,6 +14,7 @@ from PIL import Image
 from playwright.sync_api import FilePayload, Locator, Page, expect
 
 from tests.browser.conftest import Server, serve
+from tests.model import dicom_films as made
 
 pytestmark = pytest.mark.browser
 expect.set_options(timeout=90_000)
@@ -175,7 +176,7 @@ def test_a_cold_server_asked_straight_for_metrics(
         expect(page.get_by_role("heading", name="Metrics")).to_be_visible()
         expect(page).to_have_url(re.compile("/metrics"))
         menu = page.get_by_test_id("stSidebarNavLink")
-        expect(menu).to_have_count(4)
+        expect(menu).to_have_count(6)
         expect(menu.first).to_contain_text("Diagnose")
         if "threshold" in path:
             expect(page.get_by_test_id("stSliderThumbValue")).to_have_text("0.370")
@@ -241,3 +242,30 @@ def test_nothing_overflows_and_nothing_jumps(server: Server, open_page: Open, wi
             "(() => { const main = document.querySelector('[data-testid=stMain]');"
             " return main.scrollWidth <= main.clientWidth; })()"
         )
+
+
+def test_a_dicom_film_and_its_window(server: Server, open_page: Open) -> None:
+    page = open_page(server.address)
+    expect(page.get_by_text("No film yet").first).to_be_visible()
+    samples = made.grey(12, 280, 320)
+    drop(
+        page,
+        ("IM000001", made.film(samples, WindowCenter="2048", WindowWidth="3000", PatientName="DOE^JANE")),
+    )
+    shown = page.get_by_alt_text("The opened chest X-ray")
+    expect(shown).to_be_visible()
+    expect(decision(page)).to_have_text(re.compile("NORMAL|PNEUMONIA"))
+    expect(page.get_by_text("modality DX, view PA, age 4 years")).to_be_visible()
+    expect(page.get_by_text("JANE")).to_have_count(0)
+    settle(page)
+    before, picture_before = probability(page), str(shown.get_attribute("src"))
+    page.get_by_text("Window: brightness and contrast").click()
+    page.get_by_role("slider", name="Centre").press("Home")
+    for _ in range(3):
+        page.get_by_role("slider", name="Width").press("PageUp")
+    expect(page.get_by_text("For the eye only")).to_be_visible()
+    expect(shown).not_to_have_attribute("src", picture_before)
+    assert probability(page) == before
+    page.get_by_text("Use this window for the reading").click()
+    expect(page.get_by_text("Read through a window set by hand")).to_be_visible()
+    assert server.complaints() == []
