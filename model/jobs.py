@@ -611,7 +611,8 @@ class _Follow:
             loss=_finite(now.loss),
         )
         self.status = self.status.model_copy(update={"progress": step})
-        _write_status(self.folder, self.status)
+        with contextlib.suppress(OSError):  # a full disk ends a run where it loses something: at a checkpoint
+            _write_status(self.folder, self.status)
 
     def stop(self) -> Stop:
         return _stop(self.folder)
@@ -639,8 +640,9 @@ class _Follow:
 
 def say(text: str) -> None:
     """One line of the run's log."""
-    sys.stdout.write(f"{datetime.now().astimezone():%Y-%m-%d %H:%M:%S}  {text}\n")
-    sys.stdout.flush()
+    with contextlib.suppress(OSError):
+        sys.stdout.write(f"{datetime.now().astimezone():%Y-%m-%d %H:%M:%S}  {text}\n")
+        sys.stdout.flush()
 
 
 def _finite(value: float | None) -> float | None:

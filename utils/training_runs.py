@@ -124,10 +124,11 @@ def _measured(process: subprocess.Popen[str]) -> Cost:
             "busy."
         ) from None
     if process.returncode:
-        lines = [line for line in complaints.splitlines() if line.startswith("python -m model: ")]
-        reason = (
-            lines[-1].removeprefix("python -m model: ") if lines else "The measurement ended before its time."
-        )
+        # Errors that are meant for people stand in one line: "python -m model cost: What is wrong."
+        said = [
+            line.partition(": ")[2] for line in complaints.splitlines() if line.startswith("python -m model")
+        ]
+        reason = said[-1] if said else "The measurement ended before its time."
         raise EstimateError(reason)
     try:
         return Cost.model_validate(json.loads(out.strip().splitlines()[-1]))

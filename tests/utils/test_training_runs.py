@@ -45,5 +45,5 @@ def test_a_run_that_told_nothing_yet_is_starting(tmp_path: Path) -> None:
 def test_what_cannot_be_measured_is_said(tmp_path: Path) -> None:
     missing = tmp_path / "nowhere"
     config = default_config("custom_cnn", input_side=32)
-    with pytest.raises(EstimateError, match="nowhere"):
-        estimate(missing, config, weights="none").result.result(timeout=120)
+    with pytest.raises(EstimateError, match="^There is no folder"):
+        estimate(missing, config, weights="none").result.result(timeout=300)
