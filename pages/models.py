@@ -30,8 +30,7 @@ SECTION = "models-section"
 NEXT_SECTION = "models-section-next"
 OPENED = "models-opened"
 COMPARED = "models-compared"
-COMPARE = "models-compare"
-"""Another screen may name a version here, to be compared with the one in use."""
+COMPARE = "models-compare"  # another screen may name a version here, to be compared with the one in use
 WHO = "models-who"
 DONE = "models-done"
 UPLOADS = "models-uploads"
@@ -41,6 +40,7 @@ CARD, COMPARISON, IN_USE, IMPORT, LOG = "Card", "Compare", "Put in use", "Import
 MOST_VERSIONS = 4
 MOST_MEGABYTES = 1024
 SHOWN_FILMS = 200
+FIGURES = ("auc", "sensitivity", "specificity", "accuracy", "precision", "npv", "f1_pneumonia", "brier")
 
 
 def main() -> None:
@@ -148,27 +148,23 @@ def card(rows: list[Listed], place: Place) -> None:
     )
     each = next(each for each in rows if each.name == name)
     version = each.version
-    left, right = st.columns(2, gap="large")
-    with left:
-        st.table(model_versions.facts(each), hide_index=True, border="horizontal")
-    with right:
-        points = model_versions.points(version)
-        if points:
-            st.table(points, hide_index=True, border="horizontal")
-        if not each.evaluated:
-            st.warning(
-                "This version was not evaluated on labelled films: it cannot be put in use. Import it once more with "
-                "a folder of them.",
-                icon=":material/warning:",
-            )
-        if tried := model_versions.trials(version):
-            st.markdown("**Pixel scalings tried when it was imported**")
-            st.table(tried, hide_index=True, border="horizontal")
-        for note in version.card.notes:
-            st.markdown(f"- {look.plain(note)}")
-        if version.card.training:
-            with st.expander("Settings of its training"):
-                st.table(model_versions.training(version), hide_index=True, border="horizontal")
+    if not each.evaluated:
+        st.warning(
+            "This version was not evaluated on labelled films: it cannot be put in use. Import it once more with a "
+            "folder of them.",
+            icon=":material/warning:",
+        )
+    for note in version.card.notes:
+        st.markdown(f"- {look.plain(note)}")
+    if points := model_versions.points(version):
+        st.table(points, hide_index=True, border="horizontal")
+    if tried := model_versions.trials(version):
+        st.markdown("**Pixel scalings tried when it was imported**")
+        st.table(tried, hide_index=True, border="horizontal")
+    st.table(model_versions.facts(each), hide_index=True, border="horizontal")
+    if version.card.training:
+        with st.expander("Settings of its training"):
+            st.table(model_versions.training(version), hide_index=True, border="horizontal")
     with st.container(horizontal=True):
         base = base_of(version)
         st.download_button(
@@ -333,6 +329,8 @@ def figure_rows(found: Comparison) -> list[dict[str, str]]:
     """One row a figure, one column a version."""
     rows = [{"Figure": "Threshold"} | {side.name: f"{side.threshold:.3f}" for side in found.sides}]
     for each in zip(*(figures(side.result) for side in found.sides), strict=True):
+        if each[0].key not in FIGURES:
+            continue
         row = {"Figure": each[0].name}
         for side, figure in zip(found.sides, each, strict=True):
             row[side.name] = in_words(figure)
@@ -354,7 +352,7 @@ def decisions(found: Comparison, pair: Pair) -> None:
     """Who gets which film right."""
     new, old, counts = pair.new.name, pair.old.name, pair.counts
     st.markdown(f"#### Which films {look.plain(new)} and {look.plain(old)} get right")
-    left, right = st.columns([2, 3], gap="large")
+    left, right = st.columns([1, 2], gap="large")
     with left:
         st.table(
             [
@@ -388,7 +386,7 @@ def decisions(found: Comparison, pair: Pair) -> None:
             hide_index=True,
             height="content" if len(rows) <= 7 else 290,
             column_config={
-                "Film": st.column_config.TextColumn("Film", width=220),
+                "Film": st.column_config.TextColumn("Film", width=330),
                 new: st.column_config.NumberColumn(new, format="%.3f"),
                 old: st.column_config.NumberColumn(old, format="%.3f"),
             },

@@ -168,7 +168,7 @@ def facts(each: Listed) -> list[Row]:
         "Size": f"{_bytes(each.version) / 1e6:.1f} MB",
         "Calibration": f"{card.calibration.method}; fitted on {card.calibration.fitted_on}",
         "Films": _counts(counts) if isinstance(counts, dict) else "not stated",
-        "SHA-256": card.sha256,
+        "SHA-256": f"{card.sha256[:16]}…",
     }
     return [{"": key, "Card": value} for key, value in said.items()]
 
@@ -185,7 +185,7 @@ def points(version: Version) -> list[Row]:
     """One row an operating point, with its figures of the test split, or of validation films."""
     rows = []
     for point in version.card.operating_points:
-        split, figures = stored_figures(version, point.name)
+        _, figures = stored_figures(version, point.name)
         here = figures if figures.get("threshold") == point.threshold else {}
         rows.append(
             {
@@ -193,7 +193,6 @@ def points(version: Version) -> list[Row]:
                 "Threshold": f"{point.threshold:.4g}",
                 "Sensitivity": _with_interval(here, "sensitivity", percent=True),
                 "Specificity": _with_interval(here, "specificity", percent=True),
-                "Films": split if here else "",
                 "Rule": point.rule,
             }
         )
