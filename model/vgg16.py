@@ -70,7 +70,7 @@ def head(features: Any, units: int = HEAD_UNITS, dropout: float = DROPOUT) -> An
     return layers.Dense(1, activation="sigmoid", name="probability", dtype="float32")(values)
 
 
-def build_for_training(size: Size = Size()) -> keras.Model:
+def build_for_training(size: Size = Size(), *, dropout: float = DROPOUT) -> keras.Model:
     """VGG16 with batch normalisation after every convolution.
 
     Input ``(n, side, side, 3)`` of any side that is a multiple of 16, pixels 0 to 255 already reduced (see
@@ -90,7 +90,7 @@ def build_for_training(size: Size = Size()) -> keras.Model:
             values = layers.Conv2D(filters, 3, padding="same", use_bias=False, name=name)(values)
             values = NormalisedReLU(name=f"{name}_normalisation")(values)
         values = layers.MaxPooling2D(2, padding="same", name=f"block{block}_pool")(values)
-    return keras.Model(images, head(values, size.head_units), name="vgg16_training")
+    return keras.Model(images, head(values, size.head_units, dropout), name="vgg16_training")
 
 
 def build(size: Size = Size(), *, input_size: tuple[int, int] = INPUT_SIZE) -> keras.Model:
