@@ -41,6 +41,7 @@ from pydicom.filereader import data_element_generator
 
 from model.films import (
     MAXIMUM_BYTES,
+    MAXIMUM_PIXELS,
     VALUE_REPRESENTATIONS,
     DicomFacts,
     ImageError,
@@ -305,7 +306,9 @@ class DicomFrame:
             pixels: NDArray[np.uint8] = np.array(image.convert("L"))
         else:
             table, facts = self._table(window, facts, done)
-            pixels = table[self.stored]
+            pixels = np.empty(self.stored.shape, np.uint8)
+            for rows in self._rows():
+                pixels[rows] = table[self.stored[rows]]
         if pixels.min() == pixels.max():
             raise ImageError(
                 "The picture is blank, all its pixels are equal: export the X-ray again or widen its window."
@@ -323,6 +326,10 @@ class DicomFrame:
         )
         return XRay(pixels, source)
 
+    def _rows(self) -> Iterator[slice]:
+        """Parts of the film: what NumPy looks up by takes eight bytes a pixel on the way."""
+        return (slice(start, start + 256) for start in range(0, len(self.stored), 256))
+
     def _table(
         self, window: Window | None, facts: DicomFacts, done: list[str]
     ) -> tuple[NDArray[np.uint8], DicomFacts]:
@@ -332,7 +339,8 @@ class DicomFrame:
         if file.signed:
             values[len(values) // 2 :] -= len(values)
         used = np.zeros(len(values), dtype=bool)
-        used[self.stored] = True
+        for rows in self._rows():
+            used[self.stored[rows]] = True
         padded = np.zeros(len(values), dtype=bool)
         if file.padding is not None:
             padded = (values >= file.padding[0]) & (values <= file.padding[1])
@@ -343,7 +351,8 @@ class DicomFrame:
             done.append("modality look-up table applied")
         elif (file.slope, file.intercept) != (1.0, 0.0):
             values = values * file.slope + file.intercept
-            done.append(f"rescaled: value × {file.slope:g} + {file.intercept:g}")
+            sign = "-" if file.intercept < 0 else "+"
+            done.append(f"rescaled: value × {file.slope:g} {sign} {abs(file.intercept):g}")
         seen = values[used & ~padded]
         low, high = float(seen.min()), float(seen.max())
         facts = replace(
@@ -509,6 +518,8 @@ def _described(elements: Dataset, syntax: str) -> DicomFile:
         )
     if samples != (3 if photometric in _COLOURS else 1) or not 1 <= stored <= high_bit + 1 <= allocated:
         raise ImageError(_DAMAGED)
+    if samples == 3 and width * height > MAXIMUM_PIXELS // 3:
+        raise ImageError(f"The DICOM file holds too many colour pixels ({width} x {height}): {_EXPORT}.")
     pixel_element = elements.get_item("PixelData")
     pixel_data = pixel_element.value
     if not isinstance(pixel_data, bytes) or not pixel_data:
@@ -643,9 +654,9 @@ def _age(elements: Dataset) -> int | None:
 def _padding(elements: Dataset, *, signed: bool) -> tuple[int, int] | None:
     """Lowest and highest stored value that is padding (PS3.3 C.7.5.1.1.2)."""
     found = [
-        int(_number(elements, keyword, math.inf) if keyword in elements else 2**20)
+        int(_text(elements, keyword))
         for keyword in ("PixelPaddingValue", "PixelPaddingRangeLimit")
-        if _text(elements, keyword).lstrip("-").isdigit()
+        if re.fullmatch(r"-?\d+", _text(elements, keyword))
     ]
     if not found:
         return None
@@ -655,17 +666,11 @@ def _padding(elements: Dataset, *, signed: bool) -> tuple[int, int] | None:
 
 def _window(elements: Dataset) -> Window | None:
     """The first window of the file (PS3.3 C.11.2.1.2); None where there is none that works."""
-    missing = math.inf
     try:
         centre, width = (float(_text(elements, keyword)) for keyword in ("WindowCenter", "WindowWidth"))
-    except ValueError:
-        return None
-    shape = {"LINEAR_EXACT": "linear exact", "SIGMOID": "sigmoid"}.get(
-        _word(elements, "VOILUTFunction"), "linear"
-    )
-    try:
-        return Window(centre, width, shape) if abs(centre) < missing else None
-    except ImageError:
+        shape = {"LINEAR_EXACT": "linear exact", "SIGMOID": "sigmoid"}.get(_word(elements, "VOILUTFunction"))
+        return Window(centre, width, shape or "linear")
+    except ValueError:  # ImageError is one
         return None
 
 

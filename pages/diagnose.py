@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pandas
 import streamlit as st
 
-from model.films import ImageError, Window
+from model.films import DicomFacts, ImageError, Window
 from model.inference import InferenceError
 from model.registry import Version, VersionError
 from model.samples import sample_files
@@ -21,6 +21,7 @@ from utils.readings import (
     Worklist,
     batches,
     content_key,
+    data_uri,
     done_in_words,
     read_again,
     read_films,
@@ -264,7 +265,7 @@ def film(entry: Entry | None, reading: Reading | None) -> None:
             )
 
 
-def adjusted(reading: Reading) -> bytes:
+def adjusted(reading: Reading) -> bytes | str:
     """The picture to show; below it, for a DICOM film, which frame and which window (PS3.3 C.11.2)."""
     facts = None if reading.source is None else reading.source.dicom
     if facts is None or screen.version is None:
@@ -284,7 +285,7 @@ def adjusted(reading: Reading) -> bytes:
     span = facts.highest - facts.lowest
     own = reading.dicom.window or Window((facts.lowest + facts.highest) / 2, max(span, 1.0))
     with st.expander("Window: brightness and contrast", icon=":material/contrast:"):
-        window = chosen_window(f"{reading.key}-{number}", own, facts.window if facts.by_hand else None, span)
+        window = chosen_window(f"{reading.key}-{number}", own, facts)
         use = f"window-used-{reading.key}-{number}"
         st.session_state.setdefault(use, facts.by_hand)
         used = st.toggle(
@@ -300,16 +301,17 @@ def adjusted(reading: Reading) -> bytes:
             return reading.picture
         st.caption("For the eye only: the probability is that of the film as the file shows it.")
         try:
-            return shown(decoded(reading, number), window)
+            return data_uri(shown(decoded(reading, number), window))
         except ImageError as error:
             st.caption(str(error))
             return reading.picture
 
 
-def chosen_window(name: str, own: Window, by_hand: Window | None, span: float) -> Window | None:
+def chosen_window(name: str, own: Window, facts: DicomFacts) -> Window | None:
     """The window that the sliders stand at; None where they stand at the film's own."""
+    span = facts.highest - facts.lowest
     step = 1.0 if span >= 20 else span / 100
-    start = by_hand or own
+    start = facts.window if facts.by_hand and facts.window else own
     centre, width = f"window-centre-{name}", f"window-width-{name}"
 
     def start_over() -> None:
@@ -317,9 +319,10 @@ def chosen_window(name: str, own: Window, by_hand: Window | None, span: float) -
 
     st.session_state.setdefault(centre, start.centre)
     st.session_state.setdefault(width, start.width)
-    lowest, highest = own.centre - max(span, own.width), own.centre + max(span, own.width)
+    lowest = min(facts.lowest, own.centre, start.centre)
+    highest = max(facts.highest, own.centre, start.centre)
     form = "%.0f" if step == 1.0 else "%.2f"
-    widest = 2 * max(span, own.width, 1.0)
+    widest = 2 * max(span, own.width, start.width, 1.0)
     chosen = Window(
         st.slider("Centre", lowest, highest, step=step, format=form, key=centre),
         st.slider("Width", min(1.0, own.width), widest, step=step, format=form, key=width),

@@ -340,7 +340,7 @@ def test_rescaling_comes_before_the_window() -> None:
     data = film(samples, RescaleSlope="0.5", RescaleIntercept="-1000", WindowCenter="0.5", WindowWidth="1001")
     xray = read_xray(data)
     assert np.abs(xray.pixels - scaled(samples * 0.5 - 1000, -500, 500)).max() <= 1
-    assert xray.source.done[0] == "rescaled: value × 0.5 + -1000"
+    assert xray.source.done[0] == "rescaled: value × 0.5 - 1000"
 
 
 def test_a_modality_table_comes_before_the_window() -> None:
@@ -650,6 +650,10 @@ REFUSED: dict[str, tuple[Any, str]] = {
     "no rows": (lambda: film(leave_out=("Rows",)), "damaged"),
     "rows of none": (lambda: film(Rows=0), "damaged"),
     "bomb by its rows": (lambda: film(Rows=60000, Columns=60000), "million are read"),
+    "colour bomb": (
+        lambda: film(made.colour(), bits=8, photometric="RGB", Rows=5000, Columns=4000),
+        "too many colour pixels",
+    ),
     "bomb by its frames": (lambda: film(NumberOfFrames="2000000000"), "at most 2000 are read"),
     "frames of none": (lambda: film(NumberOfFrames="0"), "0 frames"),
     "too small": (lambda: film(grey(12, 20, 20)), "too few for an X-ray"),
