@@ -159,6 +159,17 @@ def test_films_are_known_by_their_ending_or_as_dicom_without_one(tmp_path: Path)
     assert {path.name for path in tmp_path.iterdir() if is_film(path)} == set(named)
 
 
+def test_labelled_folders_may_hold_dicom(tmp_path: Path) -> None:
+    touch(tmp_path, "NORMAL/a.dcm", "PNEUMONIA/person1_virus_1.DICOM")
+    (tmp_path / "PNEUMONIA" / "IM000001").write_bytes(bytes(128) + b"DICM")
+    films = read_dataset(tmp_path).films
+    assert {(film.path.name, film.label, film.subgroup) for film in films} == {
+        ("a.dcm", 0, "normal"),
+        ("person1_virus_1.DICOM", 1, "virus"),
+        ("IM000001", 1, "pneumonia"),
+    }
+
+
 def test_fingerprint_follows_content_and_names(tmp_path: Path) -> None:
     touch(tmp_path, "NORMAL/x.png", "PNEUMONIA/y.png")
     dataset = read_dataset(tmp_path)
