@@ -36,7 +36,7 @@ import threading
 import time
 import traceback
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -283,8 +283,12 @@ def read_job(home: Path, job: str) -> Job:
         elif stop == "discard":
             status = status.model_copy(update={"state": "cancelled", "message": _CANCELLED})
         else:
-            status = status.model_copy(update={"state": "failed", "message": _gone(home)})
-    return Job(id=job, order=order, status=status, stop=stop, silent=silent, folder=folder)
+            status = status.model_copy(update={"state": "failed"})
+    found = Job(id=job, order=order, status=status, stop=stop, silent=silent, folder=folder)
+    if status.state == "failed" and not status.message:
+        message = _last_words(found) or _gone(home)
+        return replace(found, status=status.model_copy(update={"message": message}))
+    return found
 
 
 def cancel(home: Path, job: str, how: Literal["discard", "keep"]) -> None:
@@ -354,6 +358,7 @@ def advance(home: Path) -> None:
 
 # --- state on disk ----------------------------------------------------------------------------------------
 
+_FAILED = "  failed: "
 _CANCELLED = "Cancelled; nothing was kept."
 _NOTHING_TO_KEEP = "Cancelled before the first epoch had ended: there was nothing to keep."
 
@@ -429,6 +434,12 @@ def _silent(folder: Path, status: Status) -> float:
     if status.started is not None:
         last = max(last, status.started.timestamp())
     return max(0.0, time.time() - last)
+
+
+def _last_words(job: Job) -> str:
+    """Why a run failed that could say so in its log alone, its status being on a full disk."""
+    last = "".join(job.log(1)).partition(_FAILED)
+    return last[2]
 
 
 def _gone(home: Path) -> str:

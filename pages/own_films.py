@@ -17,7 +17,7 @@ from model.evaluation import Interval, ScoredFilms, proportion, scored
 from model.registry import Version, VersionError
 from model.scoring import chosen_films, count_films
 from model.site import Recalibration, Rule, SiteThreshold, compare, recalibrate, threshold_for_site, too_few
-from utils import department, look, own_films, session
+from utils import data_sets, department, look, own_films, session
 from utils.decisions import ASSISTS
 from utils.own_films import EvaluatedSet, Job, OwnFilmsError
 from utils.settings import get_settings
@@ -25,6 +25,8 @@ from utils.settings import get_settings
 screen = session.enter("Own films")
 
 HOW = "own-how"
+SET = "own-set"
+OTHER = "Another folder"
 FOLDER = "own-folder"
 NAME = "own-name"
 WHO = "own-who"
@@ -127,6 +129,16 @@ def new_set(version: Version, home: Path) -> None:
 
 
 def from_folder() -> Source | None:
+    places = {place.label: place.folder for place in data_sets.registered(get_settings())}
+    if places:
+        options = [OTHER, *places]
+        if st.session_state.get(SET) not in options:
+            st.session_state[SET] = OTHER
+        name = st.selectbox("Set of films", options, key=SET, persist_state="session")
+        if name != OTHER:
+            folder = places[name]
+            st.caption(f"In {look.plain(str(folder))}. The films stay where they are.")
+            return Source(folder=folder, archive=None, title=str(folder), counts=counted(str(folder)))
     text = st.text_input(
         "Folder on the computer that runs Pneumoscope",
         key=FOLDER,

@@ -223,6 +223,12 @@ def test_a_dead_process_is_not_a_running_one(home: Path) -> None:
     assert job.can_resume
 
 
+def test_what_a_full_disk_left_of_a_run_s_words_is_found(home: Path) -> None:
+    job = as_if(home, "running")
+    (job.folder / "log.txt").write_text("2026-11-21 16:19:44  failed: The disk is full: make room.\n")
+    assert read_job(home, job.id).status.message == "The disk is full: make room."
+
+
 def test_a_silent_process_is_stalled(home: Path) -> None:
     job = as_if(home, "running", minutes_ago=10)
     with (job.folder / "alive").open("a") as alive:

@@ -102,6 +102,16 @@ def test_films_are_counted_before_anything_starts(home: Path, tmp_path: Path) ->
     assert button(app, "Score these films").disabled  # type: ignore[attr-defined]
 
 
+def test_an_uploaded_set_can_be_chosen(home: Path) -> None:
+    labelled_folder(home / "data" / "ward-3")
+    app = opened()
+    assert app.selectbox(key="own-set").value == "Another folder"
+    app.selectbox(key="own-set").set_value("ward-3 (uploaded)").run()
+    assert not app.exception
+    assert list(app.table[0].value["Films"]) == ["2", "3"]
+    assert not button(app, "Score these films").disabled  # type: ignore[attr-defined]
+
+
 def test_a_folder_is_scored_and_its_bad_file_listed(home: Path, tmp_path: Path) -> None:
     app = opened()
     app.text_input(key="own-folder").set_value(str(labelled_folder(tmp_path / "films"))).run()
