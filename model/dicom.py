@@ -35,9 +35,10 @@ import pydicom.config
 from numpy.typing import NDArray
 from PIL import Image
 from pydicom.datadict import tag_for_keyword
+from pydicom.dataelem import RawDataElement
 from pydicom.dataset import Dataset
 from pydicom.encaps import get_frame
-from pydicom.filereader import data_element_generator
+from pydicom.filereader import data_element_generator, read_sequence_item
 
 from model.films import (
     MAXIMUM_BYTES,
@@ -63,7 +64,8 @@ MAXIMUM_FRAMES = 2000
 MAXIMUM_UNPACKED = 2 * MAXIMUM_BYTES  # of a deflated data set
 # An ordinary film has some hundred elements; each takes the reader one to three looks into the file.
 MAXIMUM_LOOKS = 100_000
-MAXIMUM_VALUE = 2**20  # bytes of any value but the pixels; the largest look-up table has 131,072
+MAXIMUM_VALUE = 4096  # bytes of one number or word, all its values together
+MAXIMUM_TABLE = 2**20  # bytes of a look-up table or a sequence of them; the largest table has 131,072
 MAXIMUM_TILES = 4096  # of one JPEG 2000 picture
 
 MODALITIES = {
@@ -206,6 +208,11 @@ _WANTED = (
 )
 _TAGS = [tag for tag in map(tag_for_keyword, _WANTED) if tag is not None]
 _PIXEL_DATA = 0x7FE00010
+_MOST = {
+    tag_for_keyword(keyword): MAXIMUM_TABLE
+    for keyword in _WANTED
+    if keyword.endswith(("Sequence", "LookupTableData", "LUTData"))
+}
 
 
 @dataclass(frozen=True)
@@ -267,12 +274,7 @@ class DicomFile:
             raise ImageError(
                 f"The file has {self.facts.frames} frames and none with number {frame}: choose another."
             )
-        samples, bits = _guarded(lambda: _decoded(self, frame))
-        if self.photometric in _GREY:
-            # Signed ones too are kept as their bits: a table is indexed with them.
-            stored = samples.astype(np.uint16) & np.uint16((1 << bits) - 1)
-            return DicomFrame(self, frame, stored.astype(np.uint8) if bits <= 8 else stored, bits)
-        return DicomFrame(self, frame, _rgb(self, samples, bits), 8)
+        return _guarded(lambda: _frame(self, frame))
 
 
 @dataclass(frozen=True)
@@ -441,7 +443,6 @@ def _data_set(data: bytes) -> tuple[Dataset, str]:
             if element.tag == 0x00020010 and isinstance(element.value, bytes):
                 syntax = element.value.rstrip(b"\0 ").decode("ascii")
         start = stream.tell()
-    implicit, big_endian = False, False
     if not syntax:
         # PS3.5 10.1: implicit little endian where nothing else was agreed; older machines write it without a header.
         big_endian = data[start : start + 1] == b"\x00"
@@ -459,7 +460,7 @@ def _data_set(data: bytes) -> tuple[Dataset, str]:
             elements[element.tag] = element
             break
         value = getattr(element, "value", None)
-        if isinstance(value, bytes) and len(value) > MAXIMUM_VALUE:
+        if isinstance(value, bytes) and len(value) > _MOST.get(element.tag, MAXIMUM_VALUE):
             raise ImageError(_DAMAGED)
         elements[element.tag] = element
     return Dataset(elements), syntax
@@ -676,11 +677,11 @@ def _window(elements: Dataset) -> Window | None:
 
 def _table(elements: Dataset, keyword: str, *, signed: bool, big_endian: bool) -> _LookUpTable | None:
     """The first item of a look-up table sequence (PS3.3 C.11.1.1.1 and C.11.2.1.1)."""
-    items = elements.get(keyword)
-    if not items:
+    item = _first_item(elements, keyword, big_endian=big_endian)
+    if item is None:
         return None
-    descriptor = [int(number) for number in _numbers(items[0], "LUTDescriptor")]
-    data = items[0].get("LUTData")
+    descriptor = [int(number) for number in _numbers(item, "LUTDescriptor")]
+    data = item.get("LUTData")
     if len(descriptor) != 3 or data is None:
         raise ImageError(_DAMAGED)
     count = descriptor[0] % 2**16 or 2**16
@@ -688,6 +689,19 @@ def _table(elements: Dataset, keyword: str, *, signed: bool, big_endian: bool) -
     values = _table_values(data, count, big_endian=big_endian).astype(np.float64)
     bits = descriptor[2] if 8 <= descriptor[2] <= 16 else 16
     return _LookUpTable(first, values, float(max(2**bits - 1, values.max())))
+
+
+def _first_item(elements: Dataset, keyword: str, *, big_endian: bool) -> Dataset | None:
+    """The first item of a sequence, which alone is read (PS3.5 7.5)."""
+    if keyword not in elements:
+        return None
+    element = elements.get_item(keyword)
+    if isinstance(element, RawDataElement):
+        if not element.value:
+            return None
+        stream = _Stream(element.value)
+        return read_sequence_item(stream, element.is_implicit_VR, not big_endian, "ascii")
+    return element.value[0] if element.value else None
 
 
 def _table_values(data: Any, count: int, *, big_endian: bool) -> NDArray[np.int64]:
@@ -735,6 +749,15 @@ def _windowed(values: NDArray[np.float64], window: Window) -> NDArray[np.float64
 
 
 # --- the pixels -------------------------------------------------------------------------------------
+
+
+def _frame(file: DicomFile, number: int) -> DicomFrame:
+    samples, bits = _decoded(file, number)
+    if file.photometric not in _GREY:
+        return DicomFrame(file, number, _rgb(file, samples, bits), 8)
+    # Signed ones too are kept as their bits: a table is indexed with them.
+    stored = samples.astype(np.uint16) & np.uint16((1 << bits) - 1)
+    return DicomFrame(file, number, stored.astype(np.uint8) if bits <= 8 else stored, bits)
 
 
 def _decoded(file: DicomFile, frame: int) -> tuple[NDArray[Any], int]:

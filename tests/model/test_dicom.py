@@ -773,6 +773,31 @@ REFUSED: dict[str, tuple[Any, str]] = {
         ),
         "too many parts",
     ),
+    "a table of very many items": (
+        lambda: before_pixels(
+            struct.pack("<HH2sHI", 0x28, 0x3010, b"SQ", 0, 2**32 - 1) + b"\xfe\xff\x00\xe0\0\0\0\0" * 10**5
+        ),
+        "too many parts",
+    ),
+    "a table of an item with very many elements": (
+        lambda: before_pixels(
+            struct.pack("<HH2sHI", 0x28, 0x3010, b"SQ", 0, 8 * 10**5 + 8)
+            + struct.pack("<HHI", 0xFFFE, 0xE000, 8 * 10**5)
+            + struct.pack("<HH2sH", 0x28, 0x3002, b"US", 0) * 10**5
+        ),
+        "too many parts",
+    ),
+    "a window of very many values": (
+        lambda: before_pixels(struct.pack("<HH2sH", 0x28, 0x1050, b"DS", 50_000) + b"1\\" * 25_000),
+        "damaged",
+    ),
+    "very many fragments": (
+        lambda: film(
+            syntax=made.JPEG_LS,
+            pixel_data=encapsulate([b"\xff\xd8"]) + b"\xfe\xff\x00\xe0\0\0\0\0" * 10**6,
+        ),
+        "too many parts|damaged|incomplete",
+    ),
     "sequences without end": (
         lambda: (
             film()[: film().index(b"\x08\x00\x16\x00")]
@@ -782,6 +807,13 @@ REFUSED: dict[str, tuple[Any, str]] = {
         "damaged|too many parts|no picture",
     ),
 }
+
+
+def before_pixels(elements: bytes) -> bytes:
+    """A film with these explicit elements in front of its pixels."""
+    whole = film()
+    place = whole.index(struct.pack("<HH", 0x7FE0, 0x0010))
+    return whole[:place] + elements + whole[place:]
 
 
 def tiled_too_finely() -> bytes:
