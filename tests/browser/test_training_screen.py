@@ -127,6 +127,9 @@ def test_from_a_zip_to_a_version(
         ).to_be_visible()
         expect(other.get_by_text("The version long is made.")).to_be_visible()
         settle(page)
+        page.get_by_role("button", name="Compare with the model in use").click()
+        expect(page.get_by_role("heading", name="Models", level=1)).to_be_visible()
+        settle(page)
         page.close()  # before the server goes, which an open page would complain of
         other.close()
         assert server.complaints() == []
