@@ -82,6 +82,7 @@ def fit(
     whole = trained_part(network, config)
     state = State(run, whole, config)
     stopped = False
+    watch.fitting = True
     try:
         stages = plan(network, whole, config, training, validation, cache=cache, watch=watch)
         weights = _class_weights(training) if config.class_weights else None
@@ -95,6 +96,8 @@ def fit(
                 "The run was stopped before its first epoch ended: there is nothing to keep."
             ) from None
         stopped = True
+    finally:
+        watch.fitting = False
     if config.staged and config.average:
         if stopped or not network.compiled:  # back to the last epoch that ended
             state = State(run, whole, config)

@@ -23,7 +23,7 @@ class TrainingStopped(TrainingError):  # noqa: N818
 
 
 class KeepBest(Exception):  # noqa: N818
-    """The run was asked to end with the best epoch so far. Never leaves `model.training`."""
+    """The run was asked to end with the best epoch so far. Never leaves `model.fitting`."""
 
 
 @dataclass(frozen=True)
@@ -50,8 +50,8 @@ class Watch:
     stop: Callable[[], Stop] = lambda: ""
     epoch: int = 0
     epochs: int = 0
-    trained: bool = field(default=False, init=False)
-    """The best epoch is known: ``keep`` asks for nothing more."""
+    fitting: bool = field(default=False, init=False)
+    """``keep`` ends this; what comes before and after it is needed for any version."""
 
     def tell(
         self, phase: Phase, step: int, steps: int, *, seconds_left: float, loss: float = float("nan")
@@ -61,11 +61,11 @@ class Watch:
         self.ask()
 
     def ask(self) -> None:
-        """Do as is asked: raises TrainingStopped, or KeepBest until the best epoch is known."""
+        """Do as is asked: raises TrainingStopped, or KeepBest while a network is fitted."""
         wanted = self.stop()
         if wanted == "discard":
             raise TrainingStopped("The run was stopped; nothing was kept.")
-        if wanted == "keep" and not self.trained:
+        if wanted == "keep" and self.fitting:
             raise KeepBest
 
     def counter(self, phase: Phase, steps: int) -> Callable[[], None]:

@@ -114,7 +114,6 @@ def train(
                 network, config, source.training, source.validation,
                 run=run, cache=cache or run / "features", watch=watch,
             )  # fmt: skip
-            watch.trained = True
             trainable = sum(int(np.prod(weight.shape)) for weight in network.trainable_weights)
             if config.staged:
                 settle_batch_statistics(network, source.training, config)
