@@ -27,6 +27,9 @@ MAXIMUM_BYTES = 64 * 2**20
 MAXIMUM_PIXELS = 50_000_000  # the largest flat-panel detectors give about 20 million
 MINIMUM_SIDE = 32
 MAXIMUM_ASPECT = 4.0
+MAXIMUM_SCANS = (
+    100  # of a progressive JPEG; encoders make about ten, and each is a pass over the whole picture
+)
 
 # A difference of channels that a grey film does not reach, even as a coarsely quantised colour JPEG.
 _COLOUR_DIFFERENCE = 24
@@ -516,6 +519,8 @@ def _walk_jpeg(data: bytes) -> _Container:
         raise ImageError(_damaged())
     if data.find(b"\xff\xd9", place) < 0:
         raise ImageError(_truncated())
+    if data.count(b"\xff\xda", place) > MAXIMUM_SCANS:
+        raise ImageError("The JPEG is made of too many scans: save it as an ordinary JPEG or as PNG.")
     height, width, components = frame
     three = "RGB" if adobe_transform == 0 or component_names == b"RGB" else "YCbCr"
     four = "YCCK" if adobe_transform == 2 else "CMYK"

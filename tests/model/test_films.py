@@ -250,6 +250,13 @@ def _jpeg_with_size(width: int, height: int) -> bytes:
     return data[:place] + struct.pack(">HH", height, width) + data[place + 4 :]
 
 
+def _jpeg_with_scans(count: int) -> bytes:
+    """A progressive JPEG whose last scan is repeated: each costs some bytes and a pass over the picture."""
+    data = grey("JPEG", progressive=True)
+    last = data.rindex(b"\xff\xda")
+    return data[:-2] + data[last:-2] * count + b"\xff\xd9"
+
+
 def _bad_check_sum() -> bytes:
     data = bytearray(grey())
     data[data.index(b"IDAT") + 20] ^= 0xFF
@@ -303,6 +310,7 @@ REFUSED = {
     "png bomb": (png(50_000, 50_000, 8, 0, bytes(100)), "50000 x 50000"),
     "png bomb, 1 bit": (png(60_000, 1_000_000, 1, 0, bytes(100)), "million are read"),
     "jpeg bomb": (_jpeg_with_size(65_000, 65_000), "million are read"),
+    "jpeg of a thousand scans": (_jpeg_with_scans(1000), "too many scans"),
     "blank": (saved(Image.new("L", (64, 64), 17)), "blank"),
     "wholly transparent": (saved(Image.new("RGBA", (64, 64), (9, 9, 9, 0))), "blank"),
     "16-bit colour in the lower bits": (png(40, 40, 16, 2, (b"\x00" + b"\x01\x80" * 120) * 40), "16-bit"),
