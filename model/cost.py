@@ -77,18 +77,16 @@ def measure_cost(data: Path, config: TrainingConfig, *, width: float = 1.0) -> C
         watch = Watch(lambda now: began[now.phase].append(monotonic()))
         whole = trained_part(network, config)
         small = config.model_copy(update={"views": 1})
-        stages = plan(network, whole, small, training, validation, cache=Path(folder), watch=watch)
+        stages = plan(network, whole, small, training, validation, done=0, cache=Path(folder), watch=watch)
         features = 0.0
         if began["features"]:
             seconds = (began["features"][MEASURED] - began["features"][0]) / (MEASURED * BATCH)
             features = seconds * (len(films) * config.kept_views + len(held))
         epochs = 0.0
-        first = 0
         for stage in stages:
             seconds = _step_seconds(stage.network, stage.batches(0), config, steps)
             share = len(held) / (steps * config.batch_size) * VALIDATION_SHARE
-            epochs += (stage.until - first) * steps * seconds * (1 + share)
-            first = stage.until
+            epochs += (stage.until - stage.first) * steps * seconds * (1 + share)
         trainable = sum(int(np.prod(weight.shape)) for weight in network.trainable_weights)
         parameters = network.count_params()
         keras.config.set_dtype_policy("float32")

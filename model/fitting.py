@@ -46,8 +46,9 @@ class Stage:
     """A stretch of epochs in which ``network`` trains."""
 
     network: keras.Model
+    first: int
     until: int
-    """First epoch after the stage, counted from 0."""
+    """First epoch of the stage and first one after it, counted from 0."""
     batches: Callable[[int], tf.data.Dataset]
     """The training batches of an epoch, counted from 0."""
     validation: tf.data.Dataset
@@ -84,11 +85,13 @@ def fit(
     stopped = False
     watch.fitting = True
     try:
-        stages = plan(network, whole, config, training, validation, cache=cache, watch=watch)
+        stages = plan(
+            network, whole, config, training, validation, done=state.epoch, cache=cache, watch=watch
+        )
         weights = _class_weights(training) if config.class_weights else None
         pace = _Pace(stages, steps_an_epoch(len(training.labels), config))
         for index, stage in enumerate(stages):
-            if state.epoch < stage.until and not state.finished(stages):
+            if state.epoch < stage.until and not state.out_of_patience(stages[-1]):
                 _fit_stage(stage, index, state, config, weights, pace, watch)
     except KeepBest:
         if not state.rows:
@@ -125,12 +128,14 @@ def plan(
     training: Films,
     validation: Films,
     *,
+    done: int,
     cache: Path,
     watch: Watch,
 ) -> list[Stage]:
     """The stages of a run, in their order; features that they train on are computed here.
 
-    ``whole`` is `trained_part` of ``network`` and trains last.
+    ``whole`` is `trained_part` of ``network`` and trains last. With ``done`` epochs behind it a run needs no stage
+    that lies in them.
     """
     import keras
 
@@ -147,10 +152,11 @@ def plan(
     films.append(Job(validation.pixels))
     compute = partial(features, cache=cache, watch=watch)
 
-    def on_features(part: keras.Model, until: int, views: list[Features]) -> Stage:
+    def on_features(part: keras.Model, first: int, until: int, views: list[Features]) -> Stage:
         """A stage that trains what stands above the features; ``views`` has the validation films last."""
         return Stage(
             part,
+            first,
             until,
             batches.feature_batches(views[:-1], target, config),
             batches.plain_feature_batches(views[-1], reference, config),
@@ -159,19 +165,19 @@ def plan(
 
     stages = []
     if end == INPUT:
-        if settle:
+        if done < settle:
             frozen, head = parts(network, head_end)
-            stages.append(on_features(head, settle, compute(frozen, films)))
+            stages.append(on_features(head, 0, settle, compute(frozen, films)))
         changed = batches.changed_batches(training.pixels, target, side, config)
         plain = batches.plain_batches(validation.pixels, reference, side, config)
-        last = Stage(whole, config.epochs, changed, plain, side)
+        last = Stage(whole, settle, config.epochs, changed, plain, side)
     else:
         views = compute(parts(network, end)[0], films)
-        if settle:
+        if done < settle:
             head = parts(network, head_end)[1]
             middle = keras.Model(network.get_layer(end).output, network.get_layer(head_end).output)
-            stages.append(on_features(head, settle, compute(middle, [Job(view) for view in views])))
-        last = on_features(whole, config.epochs, views)
+            stages.append(on_features(head, 0, settle, compute(middle, [Job(view) for view in views])))
+        last = on_features(whole, settle, config.epochs, views)
     return [*stages, replace(last, rate=config.unfrozen_rate) if blocks else last]
 
 
@@ -182,8 +188,8 @@ def _growing(network: keras.Model, config: TrainingConfig, training: Films, vali
     for side, epochs in config.stages:
         changed = batches.changed_batches(batches.doubled(training, side), target, side, config)
         plain = batches.plain_batches(batches.doubled(validation, side), reference, side, config)
-        until = epochs + (stages[-1].until if stages else 0)
-        stages.append(Stage(network, until, changed, plain, side))
+        first = stages[-1].until if stages else 0
+        stages.append(Stage(network, first, first + epochs, changed, plain, side))
     return stages
 
 
@@ -208,8 +214,7 @@ def _fit_stage(
     callbacks: list[keras.callbacks.Callback] = [_tell_each_step(index, state, pace, watch)]
     if config.staged and config.average:
         callbacks.append(keras.callbacks.SwapEMAWeights())
-    first = state.epoch
-    keras.utils.set_random_seed(config.seed + first)
+    keras.utils.set_random_seed(config.seed + state.epoch)
     while state.epoch < stage.until:
         epoch = state.epoch
         began = monotonic()
@@ -232,7 +237,7 @@ def _fit_stage(
                 f"The loss was no longer a number in epoch {epoch + 1}: start again with a smaller learning_rate."
             )
         state.add(values, side=stage.side, seconds=monotonic() - began, network=network)
-        if state.out_of_patience(first):
+        if (stage.until == config.total_epochs or config.staged) and state.out_of_patience(stage):
             return
 
 
@@ -307,7 +312,7 @@ class _Pace:
 
     def __init__(self, stages: Sequence[Stage], steps: int) -> None:
         self.steps = steps
-        self._until = [stage.until for stage in stages]
+        self._stages = stages
         self._costs = [float(stage.side**2) for stage in stages]
         if stages[0].network is not stages[-1].network:
             self._costs = [_seconds_a_batch(stage) for stage in stages]
@@ -320,9 +325,9 @@ class _Pace:
             self._began = monotonic()
             return float("nan")
         self._done += self._costs[index]
-        left = ((self._until[index] - epoch) * self.steps - step) * self._costs[index]
-        for later in range(index + 1, len(self._until)):
-            left += (self._until[later] - self._until[later - 1]) * self.steps * self._costs[later]
+        left = ((self._stages[index].until - epoch) * self.steps - step) * self._costs[index]
+        for later, cost in list(zip(self._stages, self._costs, strict=True))[index + 1 :]:
+            left += (later.until - later.first) * self.steps * cost
         return (monotonic() - self._began) / self._done * left
 
 
@@ -451,15 +456,13 @@ class State:
             return self.epoch
         return _best(self.rows, self._config.keep) + 1
 
-    def out_of_patience(self, first: int) -> bool:
-        """Whether the figure watched has not got better for too long, counted from epoch ``first`` on."""
+    def out_of_patience(self, last: Stage) -> bool:
+        """Whether the figure watched has not got better for too long; ``last``: the stage in which that counts."""
+        first = 0 if self._config.staged else last.first
+        if not self._config.patience or self.epoch <= first:
+            return False
         best = first + _best(self.rows[first:], self._config.watch)
-        return bool(self._config.patience) and self.epoch - 1 - best >= self._config.patience
-
-    def finished(self, stages: Sequence[Stage]) -> bool:
-        """Whether a resumed run had already ended early."""
-        first = stages[-2].until if len(stages) > 1 and not self._config.staged else 0
-        return self.epoch > first and self.out_of_patience(first)
+        return self.epoch - 1 - best >= self._config.patience
 
     def restore_best(self) -> int:
         """Give the network the weights to keep; returns their epoch, counted from 1."""
