@@ -175,7 +175,6 @@ def test_packaged_colour_bars(name: str, error: int) -> None:
         "693_J2KI.dcm",
         "J2K_pixelrep_mismatch.dcm",
         "JPEG2000.dcm",
-        "GDCMJ2K_TextGBR.dcm",
         "SC_jpeg_no_color_transform.dcm",
         "SC_jpeg_no_color_transform_2.dcm",
         "SC_rgb_jpeg_app14_dcmd.dcm",
@@ -201,6 +200,14 @@ def test_packaged_12_bit_jpeg() -> None:
     found = stored(as_x_ray("JPGExtended.dcm")[0])
     assert found.shape == (1024, 256)
     assert (found[420, 140], found[230, 120]) == (244, 95)  # as other decoders have it
+
+
+def test_packaged_jpeg_2000_in_its_file_format() -> None:
+    """Coloured letters on grey; the frame still has the boxes of a JP2 file around it."""
+    found = stored(as_x_ray("GDCMJ2K_TextGBR.dcm")[0]).reshape(-1, 3)
+    colours, counts = np.unique(found, axis=0, return_counts=True)
+    common = {tuple(map(int, colour)) for colour in colours[np.argsort(counts)[-4:]]}
+    assert common == {(128, 128, 128), (255, 0, 0), (0, 255, 0), (0, 0, 255)}
 
 
 # --- photometric interpretation ---------------------------------------------------------------------
