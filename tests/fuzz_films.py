@@ -183,8 +183,16 @@ def read_all(kind: str, start: int, count: int, current: Any, heard: Connection,
     answer.send(("done", 0.0, 0, ""))
 
 
-def run(kind: str, count: int, first: int, keep: Path | None, say: Callable[[str], None]) -> dict[str, Any]:
-    """Read ``count`` inputs from number ``first`` on, and count what came of them."""
+def run(
+    kind: str,
+    count: int,
+    first: int,
+    keep: Path | None,
+    say: Callable[[str], None],
+    *,
+    seconds: float = float("inf"),
+) -> dict[str, Any]:
+    """Read ``count`` inputs from number ``first`` on, or as many as fit ``seconds``; count what came of them."""
     counted: Counter[str] = Counter()
     sentences: Counter[str] = Counter()
     slowest, most, number = 0.0, 0, first
@@ -192,7 +200,7 @@ def run(kind: str, count: int, first: int, keep: Path | None, say: Callable[[str
     bad: list[tuple[int, str]] = []
     read_xray(seeds(kind)[0])  # what is imported then, all children share
     context = multiprocessing.get_context("fork")
-    while number < first + count:
+    while number < first + count and time.monotonic() - began < seconds:
         receiving, sending = context.Pipe(duplex=False)
         size = min(BATCH, first + count - number)
         current = context.RawValue("q", number)
@@ -225,7 +233,7 @@ def run(kind: str, count: int, first: int, keep: Path | None, say: Callable[[str
             bad.append((current.value, ended))
             number = current.value + 1
         if (number - first) % 10_000 < BATCH:
-            say(f"{kind}: {number - first} of {count}, {time.monotonic() - began:.0f} s")
+            say(f"{kind}: {number - first} of {count}, {len(bad)} bad, {time.monotonic() - began:.0f} s")
     if keep is not None and bad:
         keep.mkdir(parents=True, exist_ok=True)
         for place, _ in bad:
@@ -252,6 +260,7 @@ def main() -> int:
     parser.add_argument("--count", type=int, default=1000)
     parser.add_argument("--first", type=int, default=0, help="number of the first input")
     parser.add_argument("--keep", type=Path, help="folder for inputs that went wrong")
+    parser.add_argument("--seconds", type=float, default=float("inf"), help="stop after so long")
     given = parser.parse_args()
     counts = run(
         given.format,
@@ -259,6 +268,7 @@ def main() -> int:
         given.first,
         given.keep,
         lambda line: print(line, file=sys.stderr, flush=True),
+        seconds=given.seconds,
     )
     print(json.dumps(counts))
     return 1 if counts["bad"] else 0
