@@ -53,7 +53,7 @@ SCALINGS: Mapping[str, str] = {
     "-1 to 1": "pixels divided by 127.5, less 1",
     "caffe": "pixels less ImageNet's means, as keras.applications.vgg16.preprocess_input does",
 }
-"""Pixel scalings that are known, by their names in a card; the first of equally good ones is taken."""
+"""Pixel scalings that are known, by their names in a card."""
 AUTO = "auto"
 SIDES = (32, 1024)
 MAXIMUM_PARAMETERS = 200_000_000
@@ -101,11 +101,17 @@ class Inspection:
 
 @dataclass(frozen=True)
 class Trial:
-    """What one scaling gave: the area under the ROC curve on films that are known, None where they are of one class;
-    and the mean output of normal films and of pneumonia."""
+    """What one scaling gave on films whose diagnosis is known.
+
+    Attributes:
+        auc: area under the ROC curve; None where the films are of one class.
+        brier: mean squared distance of the output from the label, 0 to 1.
+        normal, pneumonia: mean output of the films of each class.
+    """
 
     scaling: str
     auc: float | None
+    brier: float
     normal: float
     pneumonia: float
 
@@ -113,6 +119,7 @@ class Trial:
         return {
             "scaling": self.scaling,
             "auc": self.auc,
+            "brier": self.brier,
             "mean_of_normal": self.normal,
             "mean_of_pneumonia": self.pneumonia,
         }
@@ -560,23 +567,24 @@ def _try(
         progress=progress,
     )
     auc = float(roc_auc_score(truth, values)) if 0 < truth.sum() < len(truth) else None
-    return Trial(scaling, auc, float(values[truth == 0].mean()), float(values[truth == 1].mean()))
+    brier = float(((values - truth) ** 2).mean())
+    return Trial(scaling, auc, brier, float(values[truth == 0].mean()), float(values[truth == 1].mean()))
 
 
 def choose(trials: Sequence[Trial]) -> tuple[Trial, bool]:
     """The scaling that tells the classes apart best, and whether the network means NORMAL by its probability.
 
     That is so where it puts the films into the wrong order far more clearly than any scaling puts them into the right
-    one. The first of equally good ones is taken; of two that both order the films without a mistake, the one whose
-    outputs lie further apart.
+    one. Where areas are equal to three decimals, the outputs nearer to the labels decide, and where these are equal too,
+    the scaling does not matter and none is added: so it is with a network that standardises each image itself.
     """
 
-    def worth(trial: Trial) -> tuple[float, float]:
+    def worth(trial: Trial) -> tuple[float, float, bool]:
         auc = 0.5 if trial.auc is None else trial.auc
-        return round(auc, 6), round(trial.pneumonia - trial.normal, 6)
+        return round(auc, 3), -round(trial.brier, 3), trial.scaling == "0 to 255"
 
     best = max(trials, key=worth)
-    worst = min(trials, key=worth)
+    worst = min(trials, key=lambda trial: worth(trial)[0])
     against = 1 - worth(worst)[0]
     if against >= 0.7 and against > worth(best)[0] + 0.1:
         return worst, True

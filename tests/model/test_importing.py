@@ -744,14 +744,15 @@ def test_a_dead_network_is_refused(tmp_path: Path) -> None:
         take(saved(network, tmp_path / "dead.h5"), tmp_path / "site", None)
 
 
-def trial(scaling: str, auc: float | None, normal: float = 0.4, pneumonia: float = 0.6) -> Trial:
-    return Trial(scaling, auc, normal, pneumonia)
+def trial(scaling: str, auc: float | None, brier: float = 0.2) -> Trial:
+    return Trial(scaling, auc, brier, 0.4, 0.6)
 
 
 def test_the_choice_among_trials() -> None:
     assert choose([trial("a", 0.8), trial("b", 0.9)])[0].scaling == "b"
-    assert choose([trial("a", 1.0), trial("b", 1.0, 0.1, 0.9)])[0].scaling == "b"
+    assert choose([trial("a", 1.0), trial("b", 1.0, 0.1)])[0].scaling == "b"
     assert choose([trial("a", 0.9), trial("b", 0.9)])[0].scaling == "a"
+    assert choose([trial("a", 0.90001), trial("0 to 255", 0.9, 0.20001)])[0].scaling == "0 to 255"
     assert choose([trial("a", 0.55), trial("b", 0.05)]) == (trial("b", 0.05), True)
     assert choose([trial("a", 0.9), trial("b", 0.05)]) == (trial("a", 0.9), False)
     assert choose([trial("a", 0.45)]) == (trial("a", 0.45), False)
