@@ -575,7 +575,7 @@ def choose(trials: Sequence[Trial]) -> tuple[Trial, bool]:
     """The scaling that tells the classes apart best, and whether the network means NORMAL by its probability.
 
     That is so where it puts the films into the wrong order far more clearly than any scaling puts them into the right
-    one. Where areas are equal to three decimals, the outputs nearer to the labels decide, and where these are equal too,
+    one. Where areas are equal to three decimals, the outputs nearer to the labels decide. Where these are equal too,
     the scaling does not matter and none is added: so it is with a network that standardises each image itself.
     """
 

@@ -12,10 +12,12 @@ import streamlit as st
 from model.comparison import Comparison, ComparisonError, Pair, compare, p_in_words, signed
 from model.dataset import CLASSES
 from model.exchange import export_version
-from model.figures import Figure, figures
+from model.figures import figures
 from model.importing import AUTO, SCALINGS
 from model.registry import VersionError, activate, delete, history, rollback, rollback_target
 from model.registry_commands import Place
+from pages.metrics_parts import common
+from pages.metrics_parts.overview import in_words
 from utils import charts, imports, look, model_versions, session
 from utils.decisions import ASSISTS
 from utils.department import base_of
@@ -333,19 +335,10 @@ def figure_rows(found: Comparison) -> list[dict[str, str]]:
             continue
         row = {"Figure": each[0].name}
         for side, figure in zip(found.sides, each, strict=True):
-            row[side.name] = in_words(figure)
+            interval = common.bounds(figure.interval, percent=figure.kind == "share")
+            row[side.name] = f"{in_words(figure)} ({interval})" if interval else in_words(figure)
         rows.append(row)
     return rows
-
-
-def in_words(figure: Figure) -> str:
-    if figure.value is None:
-        return "–"
-    scale, digits, unit = (100, 1, " %") if figure.kind == "share" else (1, 3, "")
-    value = f"{figure.value * scale:.{digits}f}{unit}"
-    if figure.interval is None:
-        return value
-    return f"{value} ({figure.interval.low * scale:.{digits}f} – {figure.interval.high * scale:.{digits}f})"
 
 
 def decisions(found: Comparison, pair: Pair) -> None:

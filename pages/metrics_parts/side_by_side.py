@@ -9,6 +9,7 @@ import numpy as np
 import streamlit as st
 
 from model import curves
+from model.comparison import signed
 from model.evaluation import Evaluation
 from model.figures import figures
 from model.registry import Version, VersionError
@@ -220,7 +221,7 @@ def difference_rows(sides: list[Side]) -> list[Row]:
         rows.append(
             {
                 "AUC": f"{one.name} against {two.name}",
-                "Difference": _signed(found.difference),
+                "Difference": signed(found.difference),
                 "95 % interval": common.bounds(found.interval, percent=False),
                 "p": "–"
                 if found.p_value is None
@@ -239,10 +240,6 @@ def same_films(one: Measured, two: Measured) -> np.ndarray | None:
         return None
     order = np.fromiter((place[name] for name in one.files), dtype=np.int64, count=len(one.files))
     return order if np.array_equal(one.labels, two.labels[order]) else None
-
-
-def _signed(value: float) -> str:
-    return f"{value:+.4f}".replace("-", "−")
 
 
 def published(version: Version, *, threshold: float, settings: Settings) -> None:
