@@ -18,6 +18,7 @@ with ``--resume``.
 from __future__ import annotations
 
 import itertools
+import logging
 import platform
 import shutil
 import subprocess
@@ -500,6 +501,7 @@ def save_network(network: keras.Model, path: Path) -> None:
     """
     import h5py
 
+    logging.getLogger("absl").setLevel(logging.ERROR)  # Keras warns that .h5 is an old format: it is meant
     plain = path.with_name(f"plain-{path.name}")
     network.save(plain, include_optimizer=False)
     with h5py.File(plain, "r") as source, h5py.File(path, "w") as target:

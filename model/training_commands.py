@@ -17,7 +17,7 @@ from model.fitting import CHECKPOINT
 from model.progress import Progress, TrainingError
 from model.recipes import ConfigError, TrainingConfig, read_config
 from model.registry import RELEASED, VersionError, find_version
-from model.training import CONFIG, train
+from model.training import train
 
 FAILURES = (TrainingError, ConfigError, DatasetError, VersionError)
 
@@ -134,9 +134,8 @@ def free_name(versions: Path, architecture: str) -> Path:
 
 def newest_run(versions: Path, architecture: str | None) -> Path:
     """Where the unfinished run begun last (of ``architecture``) was to write its version; raises TrainingError."""
-    found = sorted(
-        versions.glob(f"{architecture or ''}*.run/{CONFIG}"), key=lambda path: path.stat().st_mtime
-    )
+    runs = versions.glob(f"{architecture or ''}*.run/{CHECKPOINT}")
+    found = sorted(runs, key=lambda path: path.stat().st_mtime)
     if not found:
         raise TrainingError(f"There is no unfinished run in {versions}: start one without --resume.")
     return found[-1].parent.with_suffix("")
@@ -174,7 +173,7 @@ def progress_bar() -> Iterator[Callable[[Progress], None]]:
         yield show
 
 
-_BAR = "{desc}: {percentage:3.0f}% |{bar}| {n_fmt}/{total_fmt} [{elapsed}{postfix}]"
+_BAR = "{desc} {percentage:3.0f}% |{bar}| {n_fmt}/{total_fmt} [{elapsed}{postfix}]"
 
 
 def _time(seconds: float) -> str:
