@@ -160,6 +160,13 @@ def card(rows: list[Listed], place: Place) -> None:
         st.markdown(f"- {look.plain(note)}")
     if points := model_versions.points(version):
         st.table(points, hide_index=True, border="horizontal")
+        st.caption(
+            ". ".join(
+                f"**{look.plain(point.name)}**: {look.plain(point.rule)}"
+                for point in version.card.operating_points
+            )
+            + "."
+        )
     if tried := model_versions.trials(version):
         st.markdown("**Pixel scalings tried when it was imported**")
         st.table(tried, hide_index=True, border="horizontal")
@@ -379,7 +386,7 @@ def decisions(found: Comparison, pair: Pair) -> None:
             hide_index=True,
             height="content" if len(rows) <= 7 else 290,
             column_config={
-                "Film": st.column_config.TextColumn("Film", width=330),
+                "Film": st.column_config.TextColumn("Film", width=260),
                 new: st.column_config.NumberColumn(new, format="%.3f"),
                 old: st.column_config.NumberColumn(old, format="%.3f"),
             },

@@ -193,7 +193,6 @@ def points(version: Version) -> list[Row]:
                 "Threshold": f"{point.threshold:.4g}",
                 "Sensitivity": _with_interval(here, "sensitivity", percent=True),
                 "Specificity": _with_interval(here, "specificity", percent=True),
-                "Rule": point.rule,
             }
         )
     return rows
