@@ -677,7 +677,7 @@ def live_history_figure(frame: pandas.DataFrame, figure: HistoryFigure, *, epoch
     if figure == "loss":
         drawn.update_yaxes(rangemode="tozero")
     else:
-        drawn.update_yaxes(range=[-0.02, 1.02], dtick=0.25)
+        drawn.update_yaxes(range=[-0.03, 1.06], dtick=0.25)
     return drawn
 
 
