@@ -103,7 +103,7 @@ def train(
     """
     named, run = run is not None, run or out.with_name(f"{out.name}.run")
     watch = Watch(progress, stop)
-    with in_one_sentence():
+    with _no_litter(run, named=named), in_one_sentence():
         config = _open_run(run, out, config or default_config(), resume=resume)
         watch.epochs = config.total_epochs
         _weights_are_there(config)
@@ -152,6 +152,17 @@ def _open_run(run: Path, out: Path, config: TrainingConfig, *, resume: bool) -> 
     (run / FILMS).unlink(missing_ok=True)
     stored.write_text(config.model_dump_json(indent=2) + "\n", encoding="utf-8")
     return config
+
+
+@contextmanager
+def _no_litter(run: Path, *, named: bool) -> Iterator[None]:
+    """A run that ends before its first epoch has nothing to go on from: its folder goes, unless it was named."""
+    try:
+        yield
+    except BaseException:
+        if not named and not (run / CHECKPOINT).is_file():
+            shutil.rmtree(run, ignore_errors=True)
+        raise
 
 
 def _same_films_as_before(run: Path, source: Source) -> None:
