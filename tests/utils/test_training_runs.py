@@ -2,11 +2,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pandas
 import pytest
 
 from model.recipes import default_config
 from tests.model.test_jobs import as_if
-from utils import training_runs
+from utils import charts, training_runs
 from utils.training_runs import EstimateError, estimate, time_in_words
 
 
@@ -40,6 +41,18 @@ def test_a_run_that_told_nothing_yet_is_starting(tmp_path: Path) -> None:
     assert training_runs.progress_in_words(job) == "Starting TensorFlow"
     assert training_runs.share_done(job) == 0
     assert training_runs.as_row(job)["Epochs"] == "–"
+
+
+def test_the_axes_of_live_curves_stand_still() -> None:
+    rows = {"epoch": [1, 2, 3], "auc": [0.5, 0.7, 0.8], "val_auc": [0.6, 0.8, 1.0]}
+    early = charts.live_history_figure(pandas.DataFrame(rows).head(1), "auc", epochs=20)
+    late = charts.live_history_figure(pandas.DataFrame(rows), "auc", epochs=20)
+    for axis in ("xaxis", "yaxis"):
+        assert early.layout[axis].range == late.layout[axis].range
+    low, high = late.layout.xaxis.range
+    assert low < 1 and high > 20
+    low, high = late.layout.yaxis.range
+    assert low < 0 and high > 1  # a point at 1 is seen whole
 
 
 def test_what_cannot_be_measured_is_said(tmp_path: Path) -> None:
