@@ -12,8 +12,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from statistics import median
 
-import numpy as np
-
 from model.architectures import ARCHITECTURES
 from model.inference import Predictor
 from model.registry import Version, list_versions
@@ -60,9 +58,8 @@ def row(version: Version, cache: Path, *, rounds: int) -> tuple[str, ...]:
             f"{test['sensitivity']:.3f}",
             f"{test['specificity']:.3f}",
         )
-    # The clock of a run that was taken up again starts anew.
-    seconds = history["seconds"].to_numpy(dtype=np.float64)
-    spent = float(seconds[np.r_[seconds[1:] < seconds[:-1], True]].sum())
+    # A card that does not tell the whole run's seconds is that of a run without features.
+    spent = float(card.training.get("seconds") or history["seconds"].sum())
     return (
         f"`{card.seed_configuration}`",
         f"{card.parameters:,}",

@@ -28,6 +28,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
+from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -102,7 +103,7 @@ def train(
         TrainingError, TrainingStopped, model.dataset.DatasetError, model.registry.VersionError: in one sentence.
     """
     named, run = run is not None, run or out.with_name(f"{out.name}.run")
-    watch = Watch(progress, stop)
+    watch, began = Watch(progress, stop), monotonic()
     with _no_litter(run, named=named), in_one_sentence():
         config = _open_run(run, out, config or default_config(), resume=resume)
         watch.epochs = config.total_epochs
@@ -129,6 +130,7 @@ def train(
                 "started_from": started_from,
                 "trainable_parameters": trainable,
                 "arithmetic": words,
+                "seconds": round(monotonic() - began),
             },
         )  # fmt: skip
     _tidy(run, version, named=named)
@@ -437,6 +439,8 @@ def _write(
             "arithmetic": facts["arithmetic"],
             "epochs_run": fitted.epochs,
             "kept_epoch": fitted.kept,
+            # Of the process that ended the run: reading and features, epochs, calibration.
+            "seconds": facts["seconds"],
         },
         data={
             "fingerprint": source.fingerprint,

@@ -33,7 +33,6 @@ def test_the_table_says_what_cards_and_histories_say(
             }
         )
         (folder / "card.json").write_text(card.model_dump_json())
-        # Taken up again after the second epoch: its clock began anew.
         (folder / "history.csv").write_text("epoch,seconds,loss\n1,60,0.5\n2,120,0.4\n3,30,0.3\n")
     assert network_table.main([str(tmp_path), "--rounds", "1"]) == 0
     header, _, first, second = capsys.readouterr().out.splitlines()
@@ -41,7 +40,7 @@ def test_the_table_says_what_cards_and_histories_say(
     assert "`vgg16_finetuned`" in first  # in the order of the networks, not of the folders
     cells = [cell.strip() for cell in second.strip("|").split("|")]
     assert cells[:2] == ["`custom_cnn`", "12,345"]
-    assert cells[4:10] == ["4,000", "3", "2.5", "0.900 (0.800 to 0.950)", "0.750", "0.500"]
+    assert cells[4:10] == ["4,000", "3", "3.5", "0.900 (0.800 to 0.950)", "0.750", "0.500"]
     assert float(cells[10]) > 0
 
 
