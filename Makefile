@@ -24,7 +24,7 @@ run: setup  ## start the app on http://127.0.0.1:8501 with the released model
 	$(BIN)/python -m streamlit run app.py
 
 test: setup-dev  ## run all tests but those in a browser; ARGS="-k films" picks some
-	$(PYTEST) -m "not browser" $(ARGS)
+	$(PYTEST) -m "not browser" --numprocesses=auto --maxprocesses=4 --dist=loadscope $(ARGS)
 
 test-browser: setup-dev  ## run the tests that drive a real Chromium (Debian: apt install chromium)
 	$(PYTEST) -m browser $(ARGS)
