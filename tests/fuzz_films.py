@@ -3,7 +3,7 @@
     python -m tests.fuzz_films --format dicom --count 100000
 
 A child process reads the films, so that a crash is seen and counted; what it was reading is kept in ``--keep``. The
-reading of one input may take two seconds of processor time and the child may hold 1 GB. The last line is a JSON object
+reading of one input may take two seconds of processor time and it may take 1 GB more than the child held before. The last line is a JSON object
 with what was counted; the exit status is 0 only if nothing went wrong.
 """
 
@@ -160,6 +160,7 @@ def read_all(kind: str, start: int, count: int, current: Any, heard: Connection,
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     made = inputs(kind, start, count)
     warnings.simplefilter("ignore")
+    before = _peak()  # a fork begins with what its parent holds
     for number, data in enumerate(made, start):
         current.value = number
         began = time.process_time()
@@ -174,13 +175,18 @@ def read_all(kind: str, start: int, count: int, current: Any, heard: Connection,
         taken = time.process_time() - began
         if taken > LONGEST_SECONDS:
             outcome = "slow"
-        held = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+        held = _peak() - before
         if held > MOST_MEMORY:
             outcome = "large"
         answer.send((outcome, taken, held, said))
         if outcome == "large":  # the peak of a process never falls: go on in a new one
             break
     answer.send(("done", 0.0, 0, ""))
+
+
+def _peak() -> int:
+    """The most memory, in bytes, that this process has held so far."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
 
 
 def run(
