@@ -3,8 +3,8 @@
     python -m tests.fuzz_films --format dicom --count 100000
 
 A child process reads the films, so that a crash is seen and counted; what it was reading is kept in ``--keep``. The
-reading of one input may take two seconds of processor time, and 1 GB more than the child held at first. The last line is
-a JSON object with what was counted; the exit status is 0 only if nothing went wrong.
+reading of one input may take two seconds of processor time, and 1 GB more than the child held at first. The last line
+is a JSON object with what was counted; the exit status is 0 only if nothing went wrong.
 """
 
 from __future__ import annotations
