@@ -280,9 +280,14 @@ def measure(source: Source) -> Measured:
     return _measure(source.stamp, source)
 
 
+def measure_anew(source: Source) -> Measured:
+    """As `measure`, where there is no session: Streamlit's cache would speak to one."""
+    return Measured(source.table(), source.version.card.calibration)
+
+
 @st.cache_resource(max_entries=6, show_spinner="Measuring the stored predictions")
 def _measure(stamp: str, _source: Source) -> Measured:
-    return Measured(_source.table(), _source.version.card.calibration)
+    return measure_anew(_source)
 
 
 def uncalibrated(probabilities: np.ndarray, calibration: Calibration) -> np.ndarray | None:

@@ -12,6 +12,7 @@ import streamlit as st
 from model.figures import figures
 from model.registry import VersionError
 from pages.metrics_parts import (
+    common,
     curve_figures,
     operating,
     overview,
@@ -35,10 +36,12 @@ def picture() -> Picture:
 
 def show(context: Context) -> None:
     name = f"metrics-{context.source.slug}"
+    # The files are made later, in a thread that knows no session.
+    prevalence = st.session_state.get(curve_figures.PREVALENCE, curve_figures.USUAL_PREVALENCE) / 100
     with st.container(horizontal=True, vertical_alignment="bottom", key="downloads"):
         st.download_button(
             "Report (HTML)",
-            data=lambda: report(context),
+            data=lambda: report(context, prevalence=prevalence),
             file_name=f"{name}.html",
             mime="text/html",
             icon=":material/description:",
@@ -80,12 +83,11 @@ def as_json(context: Context) -> bytes:
     return (json.dumps(told, indent=2, ensure_ascii=False) + "\n").encode()
 
 
-def predictive(context: Context) -> list[Chart]:
-    """PPV and NPV against prevalence, at the prevalence typed in the section In practice."""
+def predictive(context: Context, prevalence: float) -> list[Chart]:
+    """PPV and NPV against prevalence."""
     rates = context.result.sensitivity, context.result.specificity
     if not context.measured.both:
         return []
-    prevalence = float(st.session_state.get(curve_figures.PREVALENCE, curve_figures.USUAL_PREVALENCE)) / 100
     figure = charts.predictive_figure(*rates, prevalence=prevalence, base_rate=context.measured.base_rate)
     return [("Predictive values", figure)]
 
@@ -111,6 +113,7 @@ def versions(context: Context) -> list[tuple[str, list[Row]]]:
         (context.version, *others[: side_by_side.MOST_VERSIONS - 1]),
         threshold=context.threshold,
         settings=context.settings,
+        measure=common.measure_anew,
     )
     if len(sides) < 2:
         return []
@@ -120,8 +123,12 @@ def versions(context: Context) -> list[tuple[str, list[Row]]]:
     return found
 
 
-def report(context: Context) -> bytes:
-    """The whole as one HTML file. Names of films are left out: they may be patients' names."""
+def report(context: Context, *, prevalence: float) -> bytes:
+    """The whole as one HTML file. Names of films are left out: they may be patients' names.
+
+    Args:
+        prevalence: the one typed in the section In practice, in [0, 1].
+    """
     films, result = context.measured, context.result
     drawn = [("Confusion matrix", charts.confusion_figure(result.confusion))]
     if films.both:
@@ -129,7 +136,7 @@ def report(context: Context) -> bytes:
     for title, (build, _, needs_both) in curve_figures.FIGURES.items():
         if films.both or not needs_both:
             drawn.append((title, build(context)[0]))
-    drawn += predictive(context)
+    drawn += predictive(context, prevalence)
     tables = [("Thresholds", operating.threshold_rows(context))]
     for column in films.groupings:
         groups = films.subgroups(column, threshold=context.threshold)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import combinations
 
@@ -97,6 +98,7 @@ def measured(
     threshold: float,
     settings: Settings,
     at_own_point: bool = False,
+    measure: Callable[[Source], Measured] = common.measure,
 ) -> tuple[list[Side], list[str]]:
     """A column a version, at this threshold or at its own standard point; a sentence for each that has no films."""
     sides: list[Side] = []
@@ -107,7 +109,7 @@ def measured(
         for each in counterparts(source, version, settings):
             title = version.name if each.kind == source.kind == "test" else f"{version.name}, {each.title}"
             try:
-                films = common.measure(each)
+                films = measure(each)
             except (VersionError, OwnFilmsError, ValueError) as error:
                 problems.append(str(error))
             else:

@@ -48,6 +48,7 @@ def zipped() -> bytes:
 
 def fill(page: Page, label: str, text: str) -> None:
     field = page.get_by_label(label, exact=True)
+    expect(field).to_have_count(1)  # while a form is drawn anew, there are two of it for a moment
     field.fill(text)
     field.press("Enter")
     settle(page)

@@ -226,7 +226,7 @@ def test_films_of_one_class_show_what_can_be_shown(version: Version, kept: str) 
     assert any(f"no film of {missing}" in block.value for block in app.info)
     for section in SECTIONS[1:]:
         assert not turned_to(app, section).exception, section
-    assert downloads.report(measured(version)).startswith(b"<!")
+    assert downloads.report(measured(version), prevalence=0.2).startswith(b"<!")
 
 
 @pytest.mark.parametrize(
@@ -438,7 +438,7 @@ def test_predictive_values_follow_the_prevalence_that_is_typed(version: Version)
 
 def test_the_report_holds_every_figure_and_no_film(version: Version) -> None:
     context = measured(version, threshold=0.37)
-    page = downloads.report(context).decode()
+    page = downloads.report(context, prevalence=0.2).decode()
     for each in figures(context.result):
         assert each.name in page
     expected = (version.name, version.card.sha256, "0.370", "Decision curve", "bacteria", "Kermany")
@@ -454,7 +454,7 @@ def test_the_report_compares_the_versions_there_are(version: Version) -> None:
     card = version.card.model_copy(update={"name": other.name})
     (other / "card.json").write_text(card.model_dump_json())
     context = replace(measured(version), versions=(version, read_version(other)))
-    page = downloads.report(context).decode()
+    page = downloads.report(context, prevalence=0.2).decode()
     for text in ("Versions side by side", other.name, "paired test of DeLong", "+0.0000"):
         assert text in page
 
