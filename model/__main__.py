@@ -472,9 +472,14 @@ def _parser(command: str | None) -> argparse.ArgumentParser:
         help="measure training on cached features of a frozen base beside plain Keras fit instead",
     )
     made.add_argument("--architecture", metavar="NAME", help="what to train (default: vgg16_finetuned)")
-    made.add_argument("--epochs", type=_positive, default=10, metavar="N", help="epochs to train (default 10)")
     made.add_argument(
-        "--training-films", type=_positive, metavar="N", help="train on no more films than this (default: all)"
+        "--epochs", type=_positive, default=10, metavar="N", help="epochs to train (default 10)"
+    )
+    made.add_argument(
+        "--training-films",
+        type=_positive,
+        metavar="N",
+        help="train on no more films than this (default: all)",
     )
 
     made = add("train", train, "train a version on a data set")
