@@ -12,6 +12,7 @@ from model.architectures import ARCHITECTURES, Architecture, weights_available
 from model.recipes import ConfigError, TrainingConfig, default_config
 from pages.training_parts.common import ARCHITECTURE, FILE, WEIGHTS, WEIGHTS_FILE
 from utils import look, session, training_form
+from utils.department import base_of
 from utils.training_form import Entry
 
 
@@ -77,7 +78,7 @@ def starting_weights(home: Path, architecture: Architecture, default: TrainingCo
     }
     key = f"{WEIGHTS}-{architecture.name}"
     if st.session_state.get(key) not in options:
-        st.session_state[key] = default.starting_weights if default.starting_weights in options else "none"
+        st.session_state[key] = first_choice(architecture, default, options)
     wanted = st.selectbox(
         "Starting weights",
         options,
@@ -102,6 +103,21 @@ def starting_weights(home: Path, architecture: Architecture, default: TrainingCo
     else:
         st.warning(look.plain(sentence), icon=":material/warning:")
     return wanted, possible
+
+
+def first_choice(architecture: Architecture, default: TrainingConfig, options: Sequence[str]) -> str:
+    """The seed's weights where they can be had; else, for a VGG16, those of the version in use if it is one."""
+    wanted = default.starting_weights if default.starting_weights in options else "none"
+    in_use, _ = session.current_version()
+    if (
+        architecture.base == "VGG16"
+        and not weights_available(architecture, wanted)[0]
+        and in_use is not None
+        and base_of(in_use).name in options
+        and in_use.card.seed_configuration.startswith("vgg16")
+    ):
+        return base_of(in_use).name
+    return wanted
 
 
 def fields(entries: Sequence[Entry], architecture: Architecture, default: TrainingConfig) -> dict[str, Any]:

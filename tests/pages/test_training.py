@@ -13,7 +13,7 @@ from streamlit.testing.v1 import AppTest
 
 from model import jobs
 from model.recipes import default_config
-from model.registry import Version
+from model.registry import Version, list_versions
 from tests.model.test_jobs import as_if, make_films, runner_lives, until
 from tests.utils.test_uploads import good, png, zipped
 from utils import uploads
@@ -145,6 +145,20 @@ def test_from_a_folder_to_a_waiting_run(home: Path, films: Path) -> None:
     app = press(app, "Delete this run")
     assert jobs.list_jobs(home) == ()
     assert "No version has been trained here yet" in words(app)
+
+
+def test_where_imagenet_cannot_be_had_a_vgg16_starts_from_the_version_in_use(
+    home: Path, films: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("PNEUMOSCOPE_VERSION")  # the released one is in use
+    app = opened()
+    app.selectbox(key="training-set").set_value("Another folder").run()
+    app.text_input(key="training-folder").set_value(str(films)).run()
+    assert app.selectbox(key="training-weights-vgg16_finetuned").value == list_versions()[0].name
+    assert "cannot be had here" not in words(app)
+    app = app.selectbox(key="training-architecture").set_value("resnet50").run()
+    assert app.selectbox(key="training-weights-resnet50").value == "imagenet"
+    assert "cannot be had here without a download" in words(app)
 
 
 def test_films_that_cannot_be_read_hold_a_run_up(home: Path, films: Path, tmp_path: Path) -> None:
