@@ -51,12 +51,20 @@ def section(page: Page, name: str) -> None:
 
 
 def choose(page: Page, label: str, name: str) -> None:
+    """Type a name and take it; a run that comes late may clear what was typed, so as a user would, again."""
     field = page.get_by_role("combobox", name=re.compile(label))
-    field.fill("")
-    field.press_sequentially(name)
-    page.get_by_role("option", name=re.compile(f"^{name}")).click()
-    page.keyboard.press("Escape")
-    settle(page)
+    for _ in range(5):
+        field.fill("")
+        field.press_sequentially(name)
+        try:
+            page.get_by_role("option", name=re.compile(f"^{name}")).click(timeout=10_000)
+        except PlaywrightTimeout:
+            settle(page)
+        else:
+            page.keyboard.press("Escape")
+            settle(page)
+            return
+    pytest.fail(f"{name!r} is not among the choices of {label!r}")
 
 
 def confirm(page: Page, opener: str, question: str) -> None:
