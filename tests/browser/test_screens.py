@@ -87,7 +87,9 @@ def test_the_threshold_is_in_the_link_and_kept_across_pages(server: Server, open
     expect(page.get_by_test_id("stSliderThumbValue")).to_have_text("0.370")
     expect(page).to_have_url(re.compile(r"/metrics\?.*threshold=0\.37"))
     page.get_by_role("link", name="Diagnose").click()
-    expect(page.get_by_text("No film yet").first).to_be_visible()  # Metrics names its threshold in the same words
+    expect(
+        page.get_by_text("No film yet").first
+    ).to_be_visible()  # Metrics names its threshold in the same words
     settle(page)
     expect(page.get_by_text("threshold 0.370")).to_be_visible()
     page.get_by_test_id("stSidebar").get_by_text(re.compile("^screening")).click()
