@@ -54,7 +54,7 @@ def available(architecture: Architecture, wanted: str) -> tuple[bool, str]:
         return False, str(error)
     if wanted == IMAGENET:
         return True, f"ImageNet weights as published by Keras ({file.name})."
-    return True, f"The layers of {file.name} that fit by name and shape; the others start at random."
+    return True, f"The layers of {_called(file)} that fit by name and shape; the others start at random."
 
 
 def weights_file(architecture: Architecture, wanted: str) -> Path:
@@ -107,7 +107,12 @@ def load(network: keras.Model, architecture: Architecture, wanted: str) -> str:
     parts = f"{copied} of {total} layers{' of the base' if architecture.ends else ''}"
     if wanted == IMAGENET:
         return f"ImageNet weights of {architecture.base or 'VGG16'} as published by Keras ({parts})"
-    return f"{file.name} ({parts}), the rest random"
+    return f"{_called(file)} ({parts}), the rest random"
+
+
+def _called(file: Path) -> str:
+    """A weights file in words: every version's is called ``model.h5``, so those go by the version."""
+    return f"version {file.parent.name}" if (file.parent / "card.json").is_file() else file.name
 
 
 def _starting_layers(network: keras.Model, architecture: Architecture) -> list[Any]:

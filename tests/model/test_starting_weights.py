@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 
 from model import architectures
-from model.architectures import ARCHITECTURES, WeightsError
+from model.architectures import ARCHITECTURES, WeightsError, weights_available
 from model.recipes import default_config
+from model.registry import Version
 
 WIDTH = 1 / 16
 
@@ -148,3 +149,9 @@ def test_numbered_layers_find_their_weights_whatever_was_built_before(tmp_path: 
     ours = keras.Model(network.input, network.get_layer("mixed10").output)(films).numpy()
     theirs = published(keras.applications.inception_v3.preprocess_input(films.copy())).numpy()
     np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=1e-5 * np.abs(theirs).max())
+
+
+def test_a_version_is_called_by_its_name(tiny_version: Version) -> None:
+    possible, words = weights_available(ARCHITECTURES["vgg16_base"], str(tiny_version.model_file))
+    assert possible
+    assert f"version {tiny_version.name}" in words
