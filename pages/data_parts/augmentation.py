@@ -14,8 +14,8 @@ from model.exploration import (
     PreviewError,
 )
 from model.films import ImageError
-from pages.data_parts.common import AUGMENTED, chosen_split, of_class, plain
-from utils import data_sets
+from pages.data_parts.common import AUGMENTED, chosen_split, of_class
+from utils import data_sets, look
 from utils.data_sets import FilmSet
 
 DRAWS = "data-draws"
@@ -58,7 +58,7 @@ def show(films: FilmSet) -> None:
     except (ImageError, PreviewError) as error:
         st.error(str(error), icon=":material/error:")
         return
-    st.caption(f"{plain(film.path.name)}, {film.class_name}")
+    st.caption(f"{look.plain(film.path.name)}, {film.class_name}")
     with st.container(horizontal=True, gap="small"):
         st.image(
             data_sets.address(Image.fromarray(original)),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 from uuid import uuid4
 
@@ -10,7 +9,7 @@ import streamlit as st
 
 from model.dataset import DatasetError, Film
 from model.exploration import Exploration, ExplorationCancelled
-from utils import data_sets
+from utils import data_sets, look
 from utils.charts import config
 from utils.data_sets import FilmSet
 from utils.settings import SettingsError, get_settings
@@ -37,8 +36,11 @@ def chosen_set() -> FilmSet | None:
         places = {place.label: place.folder for place in data_sets.registered(get_settings())}
     except SettingsError as error:
         st.error(str(error), icon=":material/error:")
+    options = [*places, OTHER]
+    if st.session_state.get(SET) not in options:  # uploaded sets can be deleted, on Training
+        st.session_state[SET] = options[0]
     left, right = st.columns([2, 3], vertical_alignment="bottom")
-    name = left.selectbox("Set of films", [*places, OTHER], key=SET, persist_state="session")
+    name = left.selectbox("Set of films", options, key=SET, persist_state="session")
     if name == OTHER:
         typed = right.text_input(
             "Folder, as the server sees it",
@@ -60,11 +62,11 @@ def chosen_set() -> FilmSet | None:
         films = listed(folder)
     except DatasetError as error:
         st.session_state.pop(LISTING, None)
-        st.error(str(error), icon=":material/error:")
+        st.error(look.plain(str(error)), icon=":material/error:")
         st.button("Look again", icon=":material/refresh:")
         return None
     with (st.container if name == OTHER else right.container)(horizontal=True, vertical_alignment="center"):
-        st.caption(f"{len(films.dataset.films):,} files in {plain(str(folder))}", width="content")
+        st.caption(f"{len(films.dataset.films):,} files in {look.plain(str(folder))}", width="content")
         st.button(
             "List again",
             icon=":material/refresh:",
@@ -162,11 +164,6 @@ def begin_again(films: FilmSet) -> None:
 
 def chart(figure: object, name: str, told: str) -> None:
     st.plotly_chart(figure, key=f"data-{name}", theme="streamlit", config=config(f"data-{name}"), alt=told)
-
-
-def plain(text: str) -> str:
-    """Text from outside, safe inside Markdown."""
-    return re.sub(r"([\\`*_{}\[\]<>()#+\-!|:$~])", r"\\\1", text)
 
 
 def shortened(name: str) -> str:

@@ -9,8 +9,8 @@ from model.exploration import (
     Counts,
     counts,
 )
-from pages.data_parts.common import ALL, chart, plain
-from utils import data_charts
+from pages.data_parts.common import ALL, chart
+from utils import data_charts, look
 from utils.charts import percent
 from utils.data_sets import FilmSet
 
@@ -49,7 +49,7 @@ def counts_row(each: Counts) -> dict[str, str]:
     if each.without_number:
         patients += f" ({each.without_number:,} without number)"
     return {
-        "Films of": plain(each.split),
+        "Films of": look.plain(each.split),
         "NORMAL": f"{each.normal:,}",
         "PNEUMONIA": f"{each.pneumonia:,}",
         "Films": f"{each.films:,}",

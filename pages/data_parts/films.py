@@ -10,7 +10,7 @@ import streamlit as st
 from model.dataset import CLASSES, Film
 from model.films import ImageError, read_xray
 from model.quality import remarks
-from pages.data_parts.common import PAGE, chosen_split, of_class, plain, shortened
+from pages.data_parts.common import PAGE, chosen_split, of_class, shortened
 from utils import data_sets, look
 from utils.data_sets import FilmSet
 
@@ -74,7 +74,7 @@ def tiles(films: Sequence[Film]) -> None:
                 else:
                     st.html(f'<div class="data-tile">{look.empty_viewer("cannot be read")}</div>')
                 if st.button(
-                    plain(shortened(film.path.stem)),
+                    look.plain(shortened(film.path.stem)),
                     key=f"open-{film.path}",
                     type="tertiary",
                     help="Open large",
@@ -85,7 +85,7 @@ def tiles(films: Sequence[Film]) -> None:
 
 @st.dialog("One film", width="large")
 def opened(film: Film, problem: str) -> None:
-    st.markdown(f"**{plain(film.path.name)}**")
+    st.markdown(f"**{look.plain(film.path.name)}**")
     if problem:
         st.error(problem, icon=":material/error:")
         return
@@ -102,7 +102,7 @@ def opened(film: Film, problem: str) -> None:
     source = xray.source
     patient = f"patient {film.patient}" if film.series else "no patient number in its name"
     st.markdown(
-        f"Reference label **{film.class_name}** ({film.subgroup}), {plain(film.split)}, {plain(patient)}. "
+        f"Reference label **{film.class_name}** ({film.subgroup}), {look.plain(film.split)}, {look.plain(patient)}. "
         f"{source.format}, {source.width} × {source.height} pixels, {source.bit_depth} bit, {source.photometric}."
     )
     for remark in remarks(xray):

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import streamlit as st
 
-from pages.data_parts.common import explored, plain
-from utils import data_sets
+from pages.data_parts.common import explored
+from utils import data_sets, look
 from utils.data_sets import FilmSet
 from utils.reports import table_csv
 
@@ -21,9 +21,9 @@ def show(films: FilmSet) -> None:
     else:
         st.warning(verdict, icon=":material/warning:")
     for sentence in report.problems:
-        st.markdown(f"- **{plain(sentence)}**")
+        st.markdown(f"- **{look.plain(sentence)}**")
     for sentence in report.remarks:
-        st.markdown(f"- {plain(sentence)}")
+        st.markdown(f"- {look.plain(sentence)}")
     copies = {
         kind: [data_sets.copies_row(each) for each in report.copies if each.kind == kind]
         for kind in ("identical", "near-identical")
