@@ -94,6 +94,17 @@ def test_a_folder_can_be_typed_and_is_kept(folder: Path) -> None:
     assert "34 files" in words(app)
 
 
+def test_a_set_that_was_deleted_is_chosen_no_more(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PNEUMOSCOPE_DATA", str(folder))
+    app = opened()
+    assert "34 files" in words(app)
+    monkeypatch.delenv("PNEUMOSCOPE_DATA")
+    app.run()
+    assert not app.exception
+    assert app.selectbox(key="data-set").value == "Another folder"
+    assert app.text_input[0].label.startswith("Folder")
+
+
 @pytest.mark.parametrize(
     ("typed", "told"),
     [
