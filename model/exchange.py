@@ -24,25 +24,29 @@ from model.importing import ImportingError, check_name
 from model.network_file import MAXIMUM_BYTES
 from model.registry import (
     CARD_FILE,
+    FEATURES_FILE,
     HISTORY_FILE,
     MODEL_FILE,
     PREDICTIONS_FOLDER,
+    REPORTS,
     Version,
     VersionError,
     read_table,
     read_version,
     record_import,
+    report_file,
 )
 
 LARGEST_TEXT = 64 * 2**20
-"""Bytes of a card, a history or a table of predictions."""
+"""Bytes of a card, a history, a report, a table of predictions or the features."""
+_PLAIN = frozenset({MODEL_FILE, CARD_FILE, HISTORY_FILE, FEATURES_FILE, *map(report_file, REPORTS)})
 _PREDICTIONS = re.compile(rf"{PREDICTIONS_FOLDER}/[A-Za-z0-9-]{{1,40}}\.csv")
 _JUNK = {"__macosx", "thumbs.db", "desktop.ini"}
 _CHUNK = 2**20
 
 
 def export_version(version: Version, target: BinaryIO | Path) -> None:
-    """Write a version as a ZIP of one folder: network, card, history and predictions.
+    """Write a version as a ZIP of one folder: network, card, history, predictions, reports and features.
 
     Raises:
         VersionError: a file of it cannot be read, or the ZIP cannot be written.
@@ -109,6 +113,8 @@ def import_version(
         for path in sorted((folder / PREDICTIONS_FOLDER).glob("*.csv")):
             read_table(path, missing="", damaged=f"The {path.stem} predictions in the ZIP are damaged")
         version.history()
+        for report in REPORTS:
+            version.report(report)
         check(version)
         try:
             folder.rename(site / name)
@@ -126,7 +132,7 @@ def import_version(
 
 
 def _belongs(inside: str) -> bool:
-    return inside in (MODEL_FILE, CARD_FILE, HISTORY_FILE) or _PREDICTIONS.fullmatch(inside) is not None
+    return inside in _PLAIN or _PREDICTIONS.fullmatch(inside) is not None
 
 
 def _unpack(source: BinaryIO, folder: Path) -> None:

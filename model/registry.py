@@ -6,6 +6,8 @@
               card.json                            what it is, what made it, how good it is (class Card)
               history.csv                          one row an epoch
               predictions/validation.csv, test.csv file, patient, label, subgroup, probability
+              audit.json, faithfulness.json, domain.json   what was measured of it later, each by its own command
+              features.npz                         features of the films it was trained on
 
 A folder is written beside its final name and renamed into place: a half-written version is never seen.
 
@@ -17,6 +19,8 @@ there is never a moment without a version in use.
 from __future__ import annotations
 
 import hashlib
+import json
+import os
 import re
 import shutil
 import tempfile
@@ -24,7 +28,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args
 
 import numpy as np
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
@@ -39,11 +43,16 @@ if TYPE_CHECKING:
 
 RELEASED = Path(__file__).parent / "released"
 Split = Literal["validation", "test"]
+ReportName = Literal["audit", "faithfulness", "domain"]
 
 MODEL_FILE = "model.h5"
 CARD_FILE = "card.json"
 HISTORY_FILE = "history.csv"
 PREDICTIONS_FOLDER = "predictions"
+FEATURES_FILE = "features.npz"
+REPORTS: tuple[ReportName, ...] = get_args(ReportName)
+REPORT_KEYS = ("created", "command", "films", "split")
+"""What every report says of itself: when, by which command, on how many films, of which split."""
 LOG_FILE = "log.jsonl"
 LONGEST_TEXT = 500
 PREDICTION_COLUMNS = ("file", "patient", "label", "subgroup", "probability")
@@ -138,6 +147,26 @@ class Version:
             damaged=_damaged_predictions(self.name, split),
         )
 
+    def report(self, name: ReportName) -> dict[str, Any] | None:
+        """What :func:`write_report` wrote; None where that was never measured of this version.
+
+        Raises:
+            VersionError: the file is damaged, or was written for another network.
+        """
+        path = self.folder / report_file(name)
+        command = f"run 'python -m model {name}' with --write again"
+        try:
+            found = json.loads(path.read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            return None
+        except (OSError, ValueError, RecursionError):
+            found = None
+        if not isinstance(found, dict) or not {*REPORT_KEYS, "sha256"} <= found.keys():
+            raise VersionError(f"The {name} report of version {self.name} is damaged; {command}.")
+        if found["sha256"] != self.card.sha256:
+            raise VersionError(f"The {name} report of version {self.name} is of another network; {command}.")
+        return found
+
     def history(self) -> pandas.DataFrame:
         """One row an epoch; an empty frame where the version has no history."""
         import pandas
@@ -157,6 +186,39 @@ def sha256_of(path: Path) -> str:
     """The SHA-256 of a file's bytes, 64 hexadecimal digits."""
     with path.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def report_file(name: ReportName) -> str:
+    """Name of the file of a report within the version folder."""
+    return f"{name}.json"
+
+
+def write_report(version: Version, name: ReportName, report: Mapping[str, Any]) -> None:
+    """Put a report beside the card, in one step; one of that name that is there gives way.
+
+    The checksum of the network that it speaks of is added (``sha256``).
+
+    Args:
+        report: what goes into JSON, at least `REPORT_KEYS`; NaN and infinity do not.
+
+    Raises:
+        ValueError: one of these keys is missing, or something in it is no JSON.
+        VersionError: the file cannot be written.
+    """
+    missing = [key for key in REPORT_KEYS if key not in report]
+    if missing:
+        raise ValueError(f"A report says {', '.join(missing)} too.")
+    whole = {**report, "sha256": version.card.sha256}
+    text = json.dumps(whole, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+    path = version.folder / report_file(name)
+    unfinished = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        unfinished.write_text(text, encoding="utf-8")
+        unfinished.replace(path)
+    except OSError as error:
+        raise VersionError(f"{path} cannot be written ({error.strerror}); check the folder.") from None
+    finally:
+        unfinished.unlink(missing_ok=True)
 
 
 def _no_predictions(name: str, split: str) -> str:

@@ -14,7 +14,17 @@ import pytest
 
 from model.exchange import export_version, import_version
 from model.importing import ImportingError
-from model.registry import CARD_FILE, MODEL_FILE, Version, VersionError, history, read_version
+from model.registry import (
+    CARD_FILE,
+    FEATURES_FILE,
+    MODEL_FILE,
+    REPORTS,
+    Version,
+    VersionError,
+    history,
+    read_version,
+    write_report,
+)
 
 
 def passes(version: Version) -> None:
@@ -64,6 +74,27 @@ def test_out_and_in_again(tiny_version: Version, packed: Path, site: Path) -> No
         ("import", version.name, "from there")
     ]
     assert sorted(path.name for path in site.iterdir()) == ["log.jsonl", tiny_version.name]
+
+
+def test_reports_and_features_go_along(tiny_version: Version, tmp_path: Path, site: Path) -> None:
+    shutil.copytree(tiny_version.folder, tmp_path / "with")
+    version = read_version(tmp_path / "with", verify=False)
+    report = {"created": "2026-05-01", "command": "python -m model audit", "films": 3, "split": "test"}
+    for name in REPORTS:
+        write_report(version, name, report | {"name": name})
+    (version.folder / FEATURES_FILE).write_bytes(b"features")
+    export_version(version, tmp_path / "with.zip")
+    taken = take(tmp_path / "with.zip", site, name="second")
+    for name in REPORTS:
+        found = taken.report(name)
+        assert found is not None and found == version.report(name) and found["name"] == name
+    assert (taken.folder / FEATURES_FILE).read_bytes() == b"features"
+
+    (version.folder / "domain.json").write_text("{}")
+    export_version(version, tmp_path / "damaged.zip")
+    with pytest.raises(VersionError, match="domain report of version third is damaged"):
+        take(tmp_path / "damaged.zip", site, name="third")
+    assert not (site / "third").exists()
 
 
 def test_another_name_where_its_own_is_taken(tiny_version: Version, packed: Path, site: Path) -> None:

@@ -38,6 +38,7 @@ from model.registry import (
     scan_versions,
     sha256_of,
     version_in_use,
+    write_report,
     write_version,
 )
 
@@ -160,6 +161,60 @@ def test_damaged_predictions(copied: Path, text: str) -> None:
     (copied / "predictions" / "test.csv").write_text(text)
     with pytest.raises(VersionError, match="test predictions of version .* are damaged"):
         read_version(copied).predictions("test")
+
+
+REPORT = {"created": "2026-05-01T00:00:00Z", "command": "python -m model audit", "films": 3, "split": "test"}
+
+
+def test_a_report_comes_back_and_gives_way_to_the_next(copied: Path) -> None:
+    version = read_version(copied, verify=False)
+    assert version.report("audit") is None
+    write_report(version, "audit", REPORT)
+    write_report(version, "domain", REPORT | {"limit": 0.5})
+    write_report(version, "audit", REPORT | {"figure": [0.25, None, "Größe"]})
+    assert version.report("audit") == REPORT | {
+        "figure": [0.25, None, "Größe"],
+        "sha256": version.card.sha256,
+    }
+    assert version.report("domain") == REPORT | {"limit": 0.5, "sha256": version.card.sha256}
+    assert version.report("faithfulness") is None
+    assert not list(copied.glob(".*"))
+
+
+@pytest.mark.parametrize("key", REPORT)
+def test_a_report_says_where_it_comes_from(copied: Path, key: str) -> None:
+    with pytest.raises(ValueError, match=key):
+        write_report(
+            read_version(copied, verify=False), "audit", {k: v for k, v in REPORT.items() if k != key}
+        )
+    assert not (copied / "audit.json").exists()
+
+
+def test_what_is_no_json_leaves_the_report_that_was(copied: Path) -> None:
+    version = read_version(copied, verify=False)
+    write_report(version, "audit", REPORT)
+    with pytest.raises(ValueError, match="JSON"):
+        write_report(version, "audit", REPORT | {"figure": float("nan")})
+    assert version.report("audit") is not None and not list(copied.glob(".*"))
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("", "damaged"),
+        ("[1]", "damaged"),
+        ("{}", "damaged"),
+        ("[" * 100_000, "damaged"),
+        ('"\ud800', "damaged"),
+        (json.dumps(REPORT | {"sha256": "0" * 64}), "another network"),
+    ],
+)
+def test_a_damaged_report_has_one_sentence(copied: Path, text: str, words: str) -> None:
+    (copied / "audit.json").write_bytes(text.encode("utf-8", "surrogatepass"))
+    with pytest.raises(
+        VersionError, match=f"audit report of version tiny-2026-01 is .*{words}.*--write again"
+    ):
+        read_version(copied, verify=False).report("audit")
 
 
 def test_listing_is_newest_first_and_skips_damage(tiny_version: Version, tmp_path: Path) -> None:
