@@ -245,6 +245,17 @@ def _place(settings: Settings) -> registry_commands.Place:
     )
 
 
+def features(arguments: argparse.Namespace, settings: Settings) -> int:
+    """Write features.npz beside a version's model; see model/neighbours_commands.py."""
+    from model.neighbours_commands import run_features
+
+    version = _version(arguments, settings)
+    with _progress_bar() as progress:
+        return run_features(
+            arguments, version, _predictor(version, settings), progress=progress, report=report
+        )
+
+
 def show_list(arguments: argparse.Namespace, settings: Settings) -> int:
     """The versions there are, newest first; damaged ones on stderr make the exit status 1."""
     place = _place(settings)
@@ -443,6 +454,15 @@ def _parser(command: str | None) -> argparse.ArgumentParser:
         const=Path("-"),
         help="as JSON too (without OUT: instead)",
     )
+
+    made = add(
+        "features",
+        features,
+        "what the network sees of its own films, for films that are alike",
+        "Written as features.npz beside the version's model.",
+    )
+    made.add_argument("data", type=Path, metavar="DATA_DIR", help="the data set that it was trained on")
+    add_choice(made, threshold=False)
 
     made = add("samples", samples, "make the synthetic films that ship with the project")
     made.add_argument("data", type=Path, metavar="DATA_DIR", help="the data set to make them from")
