@@ -160,6 +160,8 @@ def _small_network(values: Any, architecture: Architecture, config: TrainingConf
     """The seeds' own networks: blocks of 3 x 3 convolutions, each ended by pooling, then flat layers."""
     from keras import layers
 
+    from model.normalisation import FusedNormalisation
+
     for block, (count, filters) in enumerate(architecture.convolutions, start=1):
         for index in range(1, count + 1):
             name = f"block{block}_conv{index}"
@@ -168,7 +170,7 @@ def _small_network(values: Any, architecture: Architecture, config: TrainingConf
                 kernel_initializer="he_uniform", name=name,
             )(values)  # fmt: skip
             if architecture.normalised:
-                values = layers.BatchNormalization(name=f"{name}_normalisation")(values)
+                values = FusedNormalisation(name=f"{name}_normalisation")(values)
         values = layers.MaxPooling2D(2, name=f"block{block}_pool")(values)
         if config.dropout:
             values = layers.Dropout(config.dropout, name=f"block{block}_dropout")(values)
@@ -225,8 +227,11 @@ def release(network: keras.Model, architecture: Architecture) -> keras.Model:
     if architecture.name == "vgg16_scratch":
         return vgg16.fold(network, vgg16.size_of(network))
 
+    from model.normalisation import FusedNormalisation
+
     def in_float32(layer: Any) -> Any:
-        return type(layer).from_config({**layer.get_config(), "dtype": "float32"})
+        kind = keras.layers.BatchNormalization if isinstance(layer, FusedNormalisation) else type(layer)
+        return kind.from_config({**layer.get_config(), "dtype": "float32"})
 
     plain = keras.models.clone_model(network, clone_function=in_float32)
     plain.set_weights(network.get_weights())

@@ -1,4 +1,7 @@
-"""Batch normalisation and ReLU as one layer, fast on a CPU. Only networks in training hold it; saved ones do not."""
+"""Batch normalisation, alone or with the ReLU behind it, fast on a CPU.
+
+Only networks in training hold these layers; saved ones have Keras' own, or none.
+"""
 
 from __future__ import annotations
 
@@ -9,8 +12,8 @@ import tensorflow as tf
 
 
 @keras.saving.register_keras_serializable("pneumoscope")
-class NormalisedReLU(keras.layers.BatchNormalization):
-    """``relu(batch_normalisation(x))``, the same function as Keras' two layers, in TensorFlow's fused float32 kernel.
+class FusedNormalisation(keras.layers.BatchNormalization):
+    """Keras' batch normalisation of feature maps, the same function, in TensorFlow's fused float32 kernel.
 
     Keras 3 builds batch normalisation from single operations, each of which reads the feature maps again; the fused
     kernel reads them once. Input ``(n, height, width, channels)``, any float type; output in the layer's compute type.
@@ -37,4 +40,15 @@ class NormalisedReLU(keras.layers.BatchNormalization):
                 epsilon=self.epsilon,
                 is_training=False,
             )
-        return tf.cast(tf.nn.relu(values), self.compute_dtype)
+        return tf.cast(self._behind(values), self.compute_dtype)
+
+    def _behind(self, values: Any) -> Any:
+        return values
+
+
+@keras.saving.register_keras_serializable("pneumoscope")
+class NormalisedReLU(FusedNormalisation):
+    """``relu(batch_normalisation(x))`` as one layer."""
+
+    def _behind(self, values: Any) -> Any:
+        return tf.nn.relu(values)

@@ -115,16 +115,18 @@ def test_weights_as_keras_publishes_them_are_taken(tmp_path: Path) -> None:
     np.testing.assert_array_equal(network.get_layer("block3_conv2").get_weights()[0], kernel)
 
 
-def test_normalised_relu_is_keras_own_normalisation_and_relu() -> None:
+@pytest.mark.parametrize("rectified", [True, False])
+def test_the_fused_normalisation_is_keras_own(rectified: bool) -> None:
     import keras
     import tensorflow as tf
 
-    from model.normalisation import NormalisedReLU
+    from model.normalisation import FusedNormalisation, NormalisedReLU
 
     random = np.random.default_rng(0)
     images = tf.constant(random.normal(1, 3, (4, 7, 7, 5)), tf.float32)
-    fused = NormalisedReLU()
-    plain = keras.Sequential([keras.layers.BatchNormalization(), keras.layers.ReLU()])
+    fused = NormalisedReLU() if rectified else FusedNormalisation()
+    behind = keras.layers.ReLU() if rectified else keras.layers.Activation("linear")
+    plain = keras.Sequential([keras.layers.BatchNormalization(), behind])
     scale, offset = random.uniform(0.5, 1.5, 5), random.normal(size=5)
     for layer, values in ((fused, images), (plain, images)):
         layer.build(values.shape)
