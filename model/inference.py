@@ -16,7 +16,7 @@ import subprocess
 import sys
 import tempfile
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
@@ -28,10 +28,11 @@ from numpy.typing import NDArray
 
 from model.calibration import logit, sigmoid
 from model.conversion import BODY, FILES, HEAD, UNSUPPORTED_STATUS
+from model.explanation import Head, NoClosedFormError, grad_cam
 from model.films import prepare, read_xray
 from model.layer_graph import feature_layer
 from model.network_file import NetworkFileError, check_network_file
-from model.registry import Card, Version, sha256_of
+from model.registry import Version, sha256_of
 from model.samples import sample_files
 
 Precision = Literal["bf16", "f32"]
@@ -74,6 +75,23 @@ class Prediction:
 
 
 @dataclass(frozen=True)
+class Evidence:
+    """What one pass tells of n films: how likely pneumonia is, and where the network looked.
+
+    Attributes:
+        probabilities: float64 (n,), calibrated, the same as :meth:`Predictor.predict` gives.
+        heat: float32 (n, h, w) >= 0: what each place of the last feature map adds to the logit of ``probabilities``,
+            Grad-CAM's positive part. It speaks for pneumonia, also where the decision is NORMAL; zero everywhere where
+            no place does. None where the network's head has no closed form (`model.explanation`).
+        pooled: float32 (n, c), the mean of the last feature map over height and width.
+    """
+
+    probabilities: NDArray[np.float64]
+    heat: NDArray[np.float32] | None
+    pooled: NDArray[np.float32]
+
+
+@dataclass(frozen=True)
 class Description:
     """What runs the network: for the page's footer, the benchmark and logs."""
 
@@ -88,6 +106,9 @@ class _Network(Protocol):
 
     def logits(self, images: NDArray[np.uint8]) -> list[float]:
         """Raw logits of images (n, h, w, 3): the same numbers as one by one. Thread-safe."""
+
+    def passes(self, images: NDArray[np.uint8]) -> Iterator[tuple[list[float], NDArray[np.float32]]]:
+        """The same logits, pass by pass and in order, with the pass's feature maps (k, h, w, c). Thread-safe."""
 
 
 class _Graphs:
@@ -142,17 +163,28 @@ class _OpenVinoNetwork:
             return value, np.array(self._single.features.data[0], dtype=np.float32) if features else None
 
     def logits(self, images: NDArray[np.uint8]) -> list[float]:
-        values: list[float] = []
+        return [value for values, _ in self._passes(images, features=False) for value in values]
+
+    def passes(self, images: NDArray[np.uint8]) -> Iterator[tuple[list[float], NDArray[np.float32]]]:
+        for values, maps in self._passes(images, features=True):
+            assert maps is not None
+            yield values, maps
+
+    def _passes(
+        self, images: NDArray[np.uint8], *, features: bool
+    ) -> Iterator[tuple[list[float], NDArray[np.float32] | None]]:
         whole = len(images) - len(images) % ENGINE_BATCH
         for start in range(0, whole, ENGINE_BATCH):
             with self._lock:  # let a single film in between
                 if self._several is None:
                     self._several = self._compile(batch=ENGINE_BATCH)
                 self._several.run(images[start : start + ENGINE_BATCH])
-                values += self._several.logits.data[:, 0].tolist()
-        return values + [
-            self.run(images[index : index + 1], features=False)[0] for index in range(whole, len(images))
-        ]
+                values: list[float] = self._several.logits.data[:, 0].tolist()
+                maps = np.array(self._several.features.data, dtype=np.float32) if features else None
+            yield values, maps
+        for index in range(whole, len(images)):
+            value, alone = self.run(images[index : index + 1], features=features)
+            yield [value], None if alone is None else alone[np.newaxis]
 
 
 class _KerasNetwork:
@@ -185,6 +217,12 @@ class _KerasNetwork:
     def logits(self, images: NDArray[np.uint8]) -> list[float]:
         return [self.run(images[index : index + 1], features=False)[0] for index in range(len(images))]
 
+    def passes(self, images: NDArray[np.uint8]) -> Iterator[tuple[list[float], NDArray[np.float32]]]:
+        for index in range(len(images)):
+            value, alone = self.run(images[index : index + 1], features=True)
+            assert alone is not None
+            yield [value], alone[np.newaxis]
+
 
 def _keras_features(keras: Any, network: Any) -> Any:
     """The feature map of the last convolution as a tensor of ``network``, also where a network is nested in it."""
@@ -206,15 +244,21 @@ class Predictor:
     a bfloat16 result within ``BF16_LOGIT_TOLERANCE`` of one of them is computed again in float32.
     """
 
-    def __init__(self, card: Card, network: _Network, description: Description, *, exact: Any = None) -> None:
+    def __init__(
+        self, version: Version, network: _Network, description: Description, *, exact: Any = None
+    ) -> None:
         """Use :meth:`load`. ``exact`` makes the float32 network, called when first needed."""
-        self.card = card
+        self.card = version.card
+        self._model_file = version.model_file
         self.description = description
         self._network = network
         self._make_exact = exact
         self._exact: _Network | None = None
         self._exact_lock = threading.Lock()
-        thresholds = np.array([point.threshold for point in card.operating_points], dtype=np.float64)
+        self._head: Head | None = None
+        self._head_sought = False
+        self._head_lock = threading.Lock()
+        thresholds = np.array([point.threshold for point in version.card.operating_points], dtype=np.float64)
         self._critical = logit(thresholds)
 
     @classmethod
@@ -250,7 +294,7 @@ class Predictor:
             raise InferenceError("Plain Keras runs in float32 only; choose precision f32 or auto.")
         words = f"plain Keras, float32{reason}"
         return cls(
-            version.card,
+            version,
             _KerasNetwork(version.model_file, input_size=size),
             Description("keras", "f32", words),
         )
@@ -297,10 +341,10 @@ class Predictor:
             error = _bf16_error(note, network, partial(compiled, "f32"), size)
             if not error <= BF16_SAMPLE_TOLERANCE:  # also where it is no number
                 words = f"OpenVINO {number}, float32 (bfloat16 moves the logit by {error:.2f})"
-                return cls(version.card, compiled("f32"), Description("openvino", "f32", words))
+                return cls(version, compiled("f32"), Description("openvino", "f32", words))
         words = f"OpenVINO {number}, {'bfloat16, float32 near an operating point' if chosen == 'bf16' else 'float32'}"
         exact = (lambda: compiled("f32")) if chosen == "bf16" else None
-        return cls(version.card, network, Description("openvino", chosen, words), exact=exact)
+        return cls(version, network, Description("openvino", chosen, words), exact=exact)
 
     def predict(self, images: NDArray[np.uint8]) -> NDArray[np.float64]:
         """Calibrated probabilities of PNEUMONIA, float64 (n,), of images uint8 (n, h, w, 3), raw 0..255.
@@ -327,6 +371,56 @@ class Predictor:
             empty = self.predict_with_features(blank).features[:0]
             return Prediction(np.empty(0, np.float64), empty)
         return Prediction(self._probabilities([value for value, _ in results]), np.stack(maps))
+
+    def read(self, images: NDArray[np.uint8]) -> Evidence:
+        """As :meth:`predict`, with where the network looked and the means of its last feature map, from the same pass.
+
+        Raises:
+            ValueError: another shape or dtype than the card's input size says.
+        """
+        images = self._checked(images)
+        if not len(images):
+            # Sizes are only known from a pass; an empty batch is rare enough to pay for one.
+            blank = self.read(np.zeros((1, *self.card.input_size, 3), np.uint8))
+            heat = None if blank.heat is None else blank.heat[:0]
+            return Evidence(np.empty(0, np.float64), heat, blank.pooled[:0])
+        films = list(self._looked(self._network, images))
+        close = [index for index, (value, _, _) in enumerate(films) if self._is_close(value)]
+        if close:
+            for index, film in zip(close, self._looked(self._exact_network(), images[close]), strict=True):
+                films[index] = film
+        heats = [heat for _, heat, _ in films if heat is not None]
+        return Evidence(
+            probabilities=self._probabilities([value for value, _, _ in films]),
+            heat=np.stack(heats) if len(heats) == len(films) else None,
+            pooled=np.stack([pooled for _, _, pooled in films]),
+        )
+
+    def _looked(
+        self, network: _Network, images: NDArray[np.uint8]
+    ) -> Iterator[tuple[float, NDArray[np.float32] | None, NDArray[np.float32]]]:
+        """Film by film: raw logit, heat (h, w) and pooled features (c,)."""
+        slope = np.float32(self.card.calibration.slope)
+        for values, maps in network.passes(images):
+            head = self._head_behind(maps, values)
+            heat = None if head is None else slope * grad_cam(maps, head.gradient(maps))
+            pooled = maps.mean((1, 2))
+            for number, value in enumerate(values):
+                yield value, None if heat is None else heat[number], pooled[number]
+
+    def _head_behind(self, maps: NDArray[np.float32], logits: list[float]) -> Head | None:
+        """The head that makes these logits of these maps, found at the first call; None where there is none."""
+        with self._head_lock:
+            if not self._head_sought:
+                self._head_sought = True
+                try:
+                    self._head = Head.from_file(self._model_file).matching(maps, np.array(logits))
+                    reason = "its layers give another result than the engine"
+                except (NoClosedFormError, OSError, ValueError, KeyError, TypeError, IndexError) as error:
+                    reason = str(error)
+                if self._head is None:
+                    logger.warning("version %s has no heat: %s", self.card.name, reason)
+            return self._head
 
     def _checked(self, images: NDArray[np.uint8]) -> NDArray[np.uint8]:
         expected = (*self.card.input_size, 3)

@@ -30,22 +30,22 @@ def network_bottlenecks(network: Any) -> list[bool]:
     if not any("inbound_nodes" in layer for layer in configuration):  # Sequential: one behind the other
         return [True] * len(place)
     for layer in configuration:
-        for source in _sources(layer["inbound_nodes"]):
+        for source in sources(layer["inbound_nodes"]):
             followers[place[source]].append(place[layer["name"]])
     return bottlenecks(followers)
 
 
-def _sources(node: Any) -> Iterator[str]:
+def sources(node: Any) -> Iterator[str]:
     """Names of the layers whose results a layer takes, from its entry in a configuration."""
     if isinstance(node, dict):
         if "keras_history" in node:
             yield node["keras_history"][0]
         else:
             for value in node.values():
-                yield from _sources(value)
+                yield from sources(value)
     elif isinstance(node, list | tuple):
         for value in node:
-            yield from _sources(value)
+            yield from sources(value)
 
 
 def feature_layer(network: Any) -> list[Any]:
