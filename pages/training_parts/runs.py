@@ -57,8 +57,10 @@ def show_runs(home: Path, known: tuple[Job, ...]) -> None:
     watch = follow if any(job.active for job in known) else glance
     with st.container(border=True):
         watch(home, chosen.id, signature(known))
+        actions(home, chosen)  # before the curves, which are long on a narrow screen
         (growing if chosen.active else details)(home, chosen.id)
-    actions(home, chosen)
+    with st.expander("Settings of this run that are not the defaults", key="training-changed"):
+        show_changes(chosen)
     st.markdown("#### All runs")
     st.dataframe(
         [training_runs.as_row(job) for job in known],
@@ -234,8 +236,6 @@ def actions(home: Path, job: Job) -> None:
             with st.popover("Delete", icon=":material/delete:"):
                 st.markdown("Delete this run with its log and curves? The version it made stays.")
                 st.button("Delete this run", type="primary", on_click=delete, args=(home, job.id))
-    with st.expander("Settings of this run that are not the defaults", key="training-changed"):
-        show_changes(job)
 
 
 def show_changes(job: Job) -> None:
