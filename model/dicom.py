@@ -25,7 +25,7 @@ import re
 import struct
 import warnings
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
@@ -34,6 +34,7 @@ import numpy as np
 import pydicom.config
 from numpy.typing import NDArray
 from PIL import Image
+from pydicom.charset import convert_encodings
 from pydicom.datadict import tag_for_keyword
 from pydicom.dataelem import RawDataElement
 from pydicom.dataset import Dataset
@@ -402,6 +403,27 @@ def open_dicom(data: bytes) -> DicomFile:
     return _guarded(lambda: _described(*_data_set(data)))
 
 
+def read_elements(data: bytes, keywords: Sequence[str]) -> Dataset:
+    """The named elements of one DICOM file, those in sequences not among them; what the file lacks is left out.
+
+    This alone gives out what says who the patient is, to `model.dicom_results`, which writes it into files of the same
+    study and nowhere else.
+
+    Raises:
+        ImageError: where the data set cannot be walked.
+    """
+
+    def work() -> Dataset:
+        wanted = [tag for tag in map(tag_for_keyword, keywords) if tag is not None]
+        elements, _ = _data_set(data, [*wanted, _PIXEL_DATA])  # the walk ends at the pixels
+        elements.pop(_PIXEL_DATA, None)
+        stated = elements.get("SpecificCharacterSet") or ""
+        elements.set_original_encoding(False, True, convert_encodings(stated))
+        return elements
+
+    return _guarded(work)
+
+
 def _guarded(work: Callable[[], T]) -> T:
     """Let only `ImageError` out: readers and decoders raise whatever they stumble over, and quote it."""
     try:
@@ -429,7 +451,7 @@ class _Stream(io.BytesIO):
         return super().read(size)
 
 
-def _data_set(data: bytes) -> tuple[Dataset, str]:
+def _data_set(data: bytes, tags: Sequence[int] = _TAGS) -> tuple[Dataset, str]:
     """The wanted elements, and the transfer syntax (PS3.10 7.1: preamble, file meta information, data set)."""
     stream = _Stream(data)
     if data[128:132] == b"DICM":
@@ -455,7 +477,7 @@ def _data_set(data: bytes) -> tuple[Dataset, str]:
     if syntax == "1.2.840.10008.1.2.1.99":
         stream = _Stream(_inflated(data[start:]))
     elements: dict[Any, Any] = {}
-    for element in data_element_generator(stream, implicit, not big_endian, specific_tags=_TAGS):
+    for element in data_element_generator(stream, implicit, not big_endian, specific_tags=list(tags)):
         if element.tag == _PIXEL_DATA:
             elements[element.tag] = element
             break
