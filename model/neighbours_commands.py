@@ -109,7 +109,7 @@ def pooled_films(
             else:
                 read.append((film, part))
         if images:
-            pooled.append(predictor.predict_with_features(np.stack(images)).features.mean((1, 2)))
+            pooled.append(predictor.read(np.stack(images)).pooled)
     progress(len(wanted), len(wanted))
     if not any(part == "training" for _, part in read):
         raise DatasetError(f"No film of {folder} that was trained on can be read.")

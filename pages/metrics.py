@@ -6,6 +6,7 @@ import streamlit as st
 
 from model.registry import Version, VersionError
 from pages.metrics_parts import (
+    certainty,
     common,
     curve_figures,
     downloads,
@@ -31,6 +32,7 @@ OF_FILMS = {
     "Curves": curve_figures.show,
     "In practice": curve_figures.show_in_practice,
     "Operating points": operating.show,
+    "How sure": certainty.show,
     "Subgroups": subgroup_figures.show,
     "Mistakes": mistakes.show,
 }

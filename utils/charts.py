@@ -20,6 +20,7 @@ import numpy as np
 import plotly.graph_objects as go
 from numpy.typing import NDArray
 
+from model.conformal import RiskCoverage
 from model.curves import (
     DecisionCurve,
     Distribution,
@@ -498,6 +499,41 @@ def decision_figure(curve: DecisionCurve, *, threshold: float) -> go.Figure:
     )
     figure.xaxis.update(title={"text": "Threshold"}, **_share_axis(percentages=False))
     figure.yaxis.update(title={"text": "Net benefit (true positives a film)"}, range=span, zeroline=False)
+    return figure.finished()
+
+
+def risk_coverage_figure(curve: RiskCoverage) -> go.Figure:
+    """Share of wrong decisions against the share of films read, the surest first, and the same in any order."""
+    figure = _Drawing()
+    figure.scatter(
+        x=[0, 1],
+        y=[curve.error, curve.error],
+        mode="lines",
+        line=_MARK,
+        hoverinfo="skip",
+        name=f"in any order {percent(curve.error)}",
+    )
+    figure.scatter(
+        x=curve.covered,
+        y=curve.risk,
+        mode="lines",
+        line={"color": CURVE, "width": 2.5},
+        name=f"the surest first, area {curve.area:.4f}",
+        text=[
+            f"{percent(covered)} of the films read<br>{percent(risk)} of them decided wrongly"
+            for covered, risk in zip(curve.covered, curve.risk, strict=True)
+        ],
+        hovertemplate=_HOVER,
+    )
+    most = max(float(curve.risk.max(initial=0)), 0.05)
+    figure.layout.update(legend=_legend_above(), hovermode="closest", **_layout(height=HISTORY_HEIGHT))
+    figure.xaxis.update(title={"text": "Share of films read"}, **_share_axis())
+    figure.yaxis.update(
+        title={"text": "Wrong decisions among them"},
+        range=[-0.03 * most, 1.1 * most],
+        tickformat=".1%",
+        zeroline=False,
+    )
     return figure.finished()
 
 
