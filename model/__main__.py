@@ -17,7 +17,7 @@ from model import registry_commands
 from model.dataset import EXTENSIONS, DatasetError, is_film, read_dataset
 from model.films import ImageError, XRay, prepare, read_xray
 from model.importing import ImportingError
-from model.inference import InferenceError, Predictor
+from model.inference import Evidence, InferenceError, Predictor
 from model.quality import remarks
 from model.reading_table import COLUMNS, harmless
 from model.registry import (
@@ -137,7 +137,8 @@ def predict(arguments: argparse.Namespace, settings: Settings) -> int:
     threshold = _threshold(arguments.threshold, version.card)
     predictor = _predictor(version, settings)
     rows: list[tuple[str, ...]] = []
-    failed = 0
+    failed = without = 0
+    taken: set[str] = set()
     try:
         for path in tqdm(files, unit="film", disable=None, dynamic_ncols=True):
             probability = decision = quality = message = ""
@@ -148,10 +149,19 @@ def predict(arguments: argparse.Namespace, settings: Settings) -> int:
                 message = str(error)
                 report(f"{path}: {message}")
             else:
-                value = float(predictor.predict(image[None])[0])
+                seen = None if arguments.dicom is None else predictor.read(image[None])
+                value = float((predictor.predict(image[None]) if seen is None else seen.probabilities)[0])
                 # repr keeps every digit: a reader of the file must come to the same decision.
                 probability, decision = repr(value), CLASSES[int(value >= threshold)]
                 quality = "; ".join(remark.message for remark in remarks(xray))
+                if seen is not None:
+                    name = _untaken(path.stem, taken)
+                    try:
+                        _write_dicom(path, arguments.dicom / name, xray, seen, threshold, version)
+                        taken.add(name)
+                    except ImageError as error:
+                        without += 1
+                        report(f"{path}: {error}")
                 if arguments.csv is None:
                     tqdm.write(f"{value:.4f}  {decision:<9}  {path}{'  ' + quality if quality else ''}")
             row = (str(path), probability, decision, repr(threshold), version.name, quality, message)
@@ -161,7 +171,42 @@ def predict(arguments: argparse.Namespace, settings: Settings) -> int:
             _write_rows(arguments.csv, COLUMNS, rows)
     if arguments.csv is not None:
         print(f"{len(files) - failed} of {len(files)} films read, written to {arguments.csv}.")
-    return 1 if failed else 0
+    return 1 if failed or without else 0
+
+
+def _untaken(name: str, taken: set[str]) -> str:
+    """The name, or where it is taken by a file of another folder, the name with a number behind it."""
+    names = (name, *(f"{name}-{number}" for number in range(2, len(taken) + 3)))
+    return next(name for name in names if name not in taken)
+
+
+def _write_dicom(
+    path: Path, target: Path, xray: XRay, seen: Evidence, threshold: float, version: Version
+) -> None:
+    """Write one film's result as TARGET-heat-map.dcm and TARGET-report.dcm; ImageError where it cannot be filed."""
+    if xray.source.dicom is None:
+        raise ImageError("This is no DICOM film, so no result can be filed with its study; none was written.")
+    from model.dicom_results import Result, dicom_results, meaning_of
+
+    result = Result(
+        probability=float(seen.probabilities[0]),
+        threshold=threshold,
+        version=version.name,
+        sha256=version.card.sha256,
+        meaning=meaning_of(version.card, threshold),
+        remarks=tuple(remark.message for remark in remarks(xray)),
+        heat=None if seen.heat is None else seen.heat[0],
+    )
+    results = dicom_results(path.read_bytes(), result)
+    _write_bytes(target.with_name(f"{target.name}-heat-map.dcm"), results.capture)
+    _write_bytes(target.with_name(f"{target.name}-report.dcm"), results.report)
+
+
+def _write_bytes(path: Path, data: bytes) -> None:
+    def write(unfinished: Path) -> None:
+        unfinished.write_bytes(data)
+
+    _replace(path, write)
 
 
 @contextmanager
@@ -388,6 +433,13 @@ def _parser(command: str | None) -> argparse.ArgumentParser:
     )
     add_choice(made)
     made.add_argument("--csv", type=Path, metavar="OUT", help=f"columns {', '.join(COLUMNS)}")
+    made.add_argument(
+        "--dicom",
+        type=Path,
+        metavar="DIR",
+        help="for each DICOM film the result as DICOM, for the same study: a Secondary Capture with the heat map and a "
+        "structured report; both hold the patient's data",
+    )
 
     made = add(
         "evaluate",

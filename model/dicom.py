@@ -61,6 +61,8 @@ warnings.filterwarnings("ignore", module=r"pydicom(\.|$)")
 
 T = TypeVar("T")
 
+MAKER = "Pneumoscope"
+"""Manufacturer (PS3.3 C.7.5.1) of the files that `model.dicom_results` makes."""
 MAXIMUM_FRAMES = 2000
 MAXIMUM_UNPACKED = 2 * MAXIMUM_BYTES  # of a deflated data set
 # An ordinary film has some hundred elements; each takes the reader one to three looks into the file.
@@ -170,6 +172,7 @@ _INCOMPLETE = (
 _WANTED = (
     "SOPClassUID",
     "Modality",
+    "Manufacturer",  # to tell results of our own from films, then dropped
     "ViewPosition",
     "PatientAge",
     "PatientBirthDate",  # with the date of the study: an age, then dropped
@@ -596,6 +599,10 @@ def _described(elements: Dataset, syntax: str) -> DicomFile:
 
 
 def _refuse_other_kinds(elements: Dataset) -> None:
+    if _text(elements, "Manufacturer") == MAKER:
+        raise ImageError(
+            "The DICOM file is a result that Pneumoscope made, not a film: choose the chest X-ray of this study."
+        )
     modality, kind = _word(elements, "Modality"), _text(elements, "SOPClassUID")
     what = _OTHER_MODALITIES.get(modality) or _OTHER_CLASSES.get(kind)
     if what is None and kind.startswith(_REPORT_CLASSES[0]):

@@ -36,9 +36,9 @@ from pydicom.sr.codedict import codes
 from pydicom.sr.coding import Code
 from pydicom.uid import UID, ExplicitVRLittleEndian, generate_uid
 
-from model.dicom import open_dicom, read_elements
+from model.dicom import MAKER, open_dicom, read_elements
 from model.films import ImageError, Window
-from model.registry import CLASSES
+from model.registry import CLASSES, Card
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -47,7 +47,6 @@ if TYPE_CHECKING:
 logging.getLogger("highdicom").setLevel(logging.CRITICAL + 1)
 warnings.filterwarnings("ignore", module=r"(highdicom|model\.dicom|model\.dicom_results)(\.|$)")
 
-NAME = "Pneumoscope"
 ASSISTS = "It assists: a professional gives the verdict."
 LONGEST_SIDE = 1600
 """Of the film in the capture, in pixels; the heat map has a few places only, and the original is in the study."""
@@ -103,10 +102,11 @@ class Result:
         remarks: sentences that whoever sees the result must know: on the film's quality, overruled, corrected.
         heat: float32 (h, w), what speaks for pneumonia in calibrated log-odds, at least 0, over what the network saw of
             the film; None where the network's head has no closed form.
-        time: when the film was read; with a time zone.
+        time: when the result was made; with a time zone.
         frame: which frame of the original was read; the first is 1.
         window: set by hand for the reading; None: the file's own.
         corrections: what was done to the film on request before it was read, in order: see `model.quality.corrected`.
+        calibration: what a site's own calibration was fitted on; empty where the version's own holds.
     """
 
     probability: float
@@ -120,6 +120,7 @@ class Result:
     frame: int = 1
     window: Window | None = None
     corrections: tuple[str, ...] = ()
+    calibration: str = ""
 
     @property
     def flagged(self) -> bool:
@@ -156,6 +157,12 @@ class DicomResults:
 
     capture: bytes = field(repr=False)
     report: bytes = field(repr=False)
+
+
+def meaning_of(card: Card, threshold: float) -> str:
+    """What the card says of this threshold: the operating point's name and rule; empty between the points."""
+    points = (point for point in card.operating_points if point.threshold == threshold)
+    return next((f"{point.name}: {point.rule}" for point in points), "")
 
 
 def dicom_results(original: bytes, result: Result) -> DicomResults:
@@ -332,7 +339,7 @@ def capture_picture(pixels: NDArray[np.uint8], result: Result) -> NDArray[np.uin
         legend = "Colour: what speaks for pneumonia, whatever the decision."
         if not result.heat.any():
             legend = "No colour: no place of this film speaks for pneumonia."
-    lines = [result.in_words, *result.remarks, legend, f"{NAME} {result.version}. {ASSISTS}"]
+    lines = [result.in_words, *result.remarks, legend, f"{MAKER} {result.version}. {ASSISTS}"]
     band = _band([_ascii(line) for line in lines], width=max(colour.shape[1], NARROWEST))
     if colour.shape[1] < band.shape[1]:  # a film so high that it stays narrow
         spare = band.shape[1] - colour.shape[1]
@@ -397,7 +404,7 @@ def _capture(elements: Dataset, source: _Source, picture: NDArray[np.uint8], res
         series_number=9101,
         sop_instance_uid=generate_uid(prefix=None),
         instance_number=1,
-        series_description=f"{NAME} heat map (AI, assists only)",
+        series_description=f"{MAKER} heat map (AI, assists only)",
         transfer_syntax_uid=ExplicitVRLittleEndian,
         **_equipment(result),
     )
@@ -432,21 +439,23 @@ def _report(elements: Dataset, source: _Source, capture: Dataset, result: Result
     if result.window is not None:
         parameters.append(f"window set by hand: {result.window}")
     parameters += [f"corrected before reading: {correction}" for correction in result.corrections]
+    if result.calibration:
+        parameters.append(f"calibrated for the site: {result.calibration}")
     found = codes.DCM.AllAlgorithmsSucceededWithFindings
     if not result.flagged:
         found = codes.DCM.AllAlgorithmsSucceededWithoutFindings
     group = sr.MeasurementsAndQualitativeEvaluations(
         tracking_identifier=sr.TrackingIdentifier(
-            uid=generate_uid(prefix=None), identifier=f"{NAME} reading of one film"
+            uid=generate_uid(prefix=None), identifier=f"{MAKER} reading of one film"
         ),
         finding_type=_coded(_PNEUMONIA),
         finding_sites=[sr.FindingSite(_coded(codes.SCT.LungStructure))],
         algorithm_id=sr.AlgorithmIdentification(
-            name=NAME,
+            name=MAKER,
             version=_ascii(result.version),
             parameters=[_ascii(text) for text in parameters],
             family=codes.cid7162.ArtificialIntelligence,
-            manufacturer=NAME,
+            manufacturer=MAKER,
         ),
         measurements=[
             sr.Measurement(
@@ -478,8 +487,8 @@ def _report(elements: Dataset, source: _Source, capture: Dataset, result: Result
     device = sr.DeviceObserverIdentifyingAttributes(
         # One and the same network is one and the same device, wherever it runs.
         uid=f"2.25.{uuid.uuid5(uuid.NAMESPACE_OID, result.sha256).int}",
-        name=NAME,
-        manufacturer_name=NAME,
+        name=MAKER,
+        manufacturer_name=MAKER,
         model_name=_ascii(result.version, 64),
     )
     document = sr.MeasurementReport(
@@ -502,7 +511,7 @@ def _report(elements: Dataset, source: _Source, capture: Dataset, result: Result
         is_complete=True,
         is_final=False,
         is_verified=False,
-        series_description=f"{NAME} report (AI, assists only)",
+        series_description=f"{MAKER} report (AI, assists only)",
         **_equipment(result),
     )
     _stamp(report, _local(result.time, elements))
@@ -512,8 +521,8 @@ def _report(elements: Dataset, source: _Source, capture: Dataset, result: Result
 
 def _equipment(result: Result) -> dict[str, Any]:
     return {
-        "manufacturer": NAME,
-        "manufacturer_model_name": NAME,
+        "manufacturer": MAKER,
+        "manufacturer_model_name": MAKER,
         "software_versions": _ascii(result.version, 64),
     }
 
@@ -536,8 +545,8 @@ def _stamp(dataset: Dataset, time: datetime) -> None:
 
 
 def _written(dataset: Dataset) -> bytes:
-    dataset.file_meta.ImplementationClassUID = UID(f"2.25.{uuid.uuid5(uuid.NAMESPACE_OID, NAME).int}")
-    dataset.file_meta.ImplementationVersionName = NAME.upper()
+    dataset.file_meta.ImplementationClassUID = UID(f"2.25.{uuid.uuid5(uuid.NAMESPACE_OID, MAKER).int}")
+    dataset.file_meta.ImplementationVersionName = MAKER.upper()
     stream = io.BytesIO()
     dataset.save_as(stream, enforce_file_format=True)
     return stream.getvalue()

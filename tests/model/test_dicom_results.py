@@ -1,4 +1,4 @@
-"""The result as DICOM: that it files into the study, says what was read, and lets the patient's data go nowhere else."""
+"""The result as DICOM: that it files into the study, says what was read, and the patient's data go nowhere else."""
 
 from __future__ import annotations
 
@@ -324,6 +324,11 @@ def test_every_shape_of_film_keeps_its_proportions(shape: tuple[int, int]) -> No
     assert picture.shape[0] > shown.shape[0]
 
 
+def test_a_result_is_not_read_as_a_film(made: DicomResults) -> None:
+    with pytest.raises(ImageError, match="a result that Pneumoscope made"):
+        open_dicom(made.capture)
+
+
 def test_without_heat_the_film_stands_alone_and_is_not_named_an_explanation() -> None:
     capture, report = both(dicom_results(original(), replace(RESULT, heat=None)))
     pixels = shown_film(open_dicom(original()).decode().film().pixels)
@@ -400,7 +405,7 @@ def test_highdicom_takes_the_report_for_a_measurement_report(made: DicomResults)
     report = sr.EnhancedSR.from_dataset(both(made)[1])
     content = sr.MeasurementReport.from_sequence(report.content)
     (group,) = content.get_image_measurement_groups()
-    assert group.finding_type.value == "233604007"
+    assert group.finding_type is not None and group.finding_type.value == "233604007"
     (context,) = content.get_observer_contexts(observer_type=codes.DCM.Device)
     assert context.observer_identifying_attributes.name == "Pneumoscope"
 
@@ -410,7 +415,9 @@ def test_one_network_is_one_device() -> None:
     for sha256 in (SHA256, SHA256, "0" * 64):
         _, report = both(dicom_results(original(), replace(RESULT, sha256=sha256)))
         content = sr.MeasurementReport.from_sequence(sr.EnhancedSR.from_dataset(report).content)
-        uids.append(content.get_observer_contexts()[0].observer_identifying_attributes.uid)
+        attributes = content.get_observer_contexts()[0].observer_identifying_attributes
+        assert isinstance(attributes, sr.DeviceObserverIdentifyingAttributes)
+        uids.append(attributes.uid)
     assert uids[0] == uids[1] != uids[2]
 
 

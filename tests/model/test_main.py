@@ -8,8 +8,10 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import pydicom
 import pytest
 from PIL import Image
 
@@ -108,6 +110,40 @@ def test_predict_reads_dicom_in_a_folder_with_or_without_an_ending(
     assert set(rows) == {"film.dcm", "IM000001", "report.dcm"}
     assert rows["film.dcm"]["probability"] == rows["IM000001"]["probability"] != ""
     assert "is a report" in rows["report.dcm"]["message"]
+
+
+def test_predict_writes_results_as_dicom_for_dicom_films(
+    home: Path, films: Path, tmp_path: Path, tiny_version: Version, capsys: pytest.CaptureFixture[str]
+) -> None:
+    study: dict[str, Any] = {
+        "StudyInstanceUID": "1.2.3.9",
+        "SeriesInstanceUID": "1.2.3.9.1",
+        "PatientName": "Secret^Name",
+    }
+    for name, elements in (("film.dcm", study), ("deeper/film.dcm", study), ("homeless.dcm", {})):
+        (films / name).write_bytes(made.film(made.grey(12, 60, 80), **elements))
+    out, rows = tmp_path / "results", tmp_path / "rows.csv"
+    assert main(["predict", str(films), "--dicom", str(out), "--csv", str(rows)]) == 1
+    assert {path.name for path in out.iterdir()} == {
+        f"film{number}-{kind}.dcm" for number in ("", "-2") for kind in ("heat-map", "report")
+    }
+    found = {Path(row["file"]).name: row for row in rows_of(rows)}
+    assert all(found[name]["probability"] for name in ("film.dcm", "homeless.dcm", "one.png")), (
+        "all were read"
+    )
+    report = pydicom.dcmread(out / "film-report.dcm")
+    assert (report.StudyInstanceUID, str(report.PatientName)) == ("1.2.3.9", "Secret^Name")
+    capture = pydicom.dcmread(out / "film-heat-map.dcm")
+    assert tiny_version.card.sha256 in capture.DerivationDescription
+    probability = float(found["film.dcm"]["probability"])
+    group = report.ContentSequence[-1].ContentSequence[0].ContentSequence
+    (certainty,) = (item.MeasuredValueSequence[0] for item in group if item.ValueType == "NUM")
+    assert certainty.FloatingPointValue == 100 * probability
+    told = capsys.readouterr()
+    lines = told.err.splitlines()
+    assert any("one.png: This is no DICOM film" in line for line in lines)
+    assert any("homeless.dcm: The DICOM file does not say which study" in line for line in lines)
+    assert "Secret" not in told.out + told.err
 
 
 def test_predict_equals_the_predictor(home: Path, films: Path, tmp_path: Path, tiny_version: Version) -> None:
