@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from uuid import uuid4
 
 import numpy as np
@@ -11,7 +12,7 @@ import streamlit as st
 from model.dataset import CLASSES, DatasetError, Film
 from model.exploration import Exploration, ExplorationCancelled, counts
 from pages.training_parts.common import CHECKED, JOINED, SESSION, SHOWN_BAD_FILES, TILES
-from utils import charts, data_sets, look
+from utils import charts, data_sets, film_choice, look
 from utils.data_sets import FilmSet
 
 
@@ -37,7 +38,7 @@ def checked(films: FilmSet) -> Exploration | None:
         before.leave(name)
     st.session_state[JOINED] = current
     if not current.result.done():
-        wait_for(films, current, name)
+        wait_for(current, name)
         return None
     error = current.result.exception()
     if error is None:
@@ -52,14 +53,10 @@ def checked(films: FilmSet) -> Exploration | None:
 
 
 @st.fragment(run_every=0.7)
-def wait_for(films: FilmSet, current: data_sets.Pass, name: str) -> None:
+def wait_for(current: data_sets.Pass, name: str) -> None:
     if current.result.done():
         st.rerun()
-    line, button = st.columns([5, 1], vertical_alignment="center")
-    done, total = current.done, current.total
-    words = f"Read {done:,} of {total:,} films" if done < total else "Comparing the films with each other"
-    line.progress(done / total, text=words)
-    button.button("Cancel", on_click=cancel_check, args=(current, name), width="stretch")
+    film_choice.show_pass(current, key="training-cancel", cancel=partial(cancel_check, current, name))
 
 
 def cancel_check(current: data_sets.Pass, name: str) -> None:

@@ -11,9 +11,8 @@ from utils import charts
 
 # Names of what a session keeps.
 SECTION = "training-section"
-SET = "training-set"
-FOLDER = "training-folder"
-LISTING = "training-listing"
+SCREEN = "training"
+DATA_SCREEN = "data"
 CHECKED = "training-checked"
 JOINED = "training-joined"
 SESSION = "training-session"
@@ -31,7 +30,7 @@ CHOSEN = "training-run"
 COMPARE = "models-compare"
 
 RUNS, NEW = "Runs", "New run"
-OTHER, ZIP = "Another folder", "Upload a ZIP"
+ZIP = "Upload a ZIP"
 MOST_MEGABYTES = 1024
 TILES = 8  # of each class
 SHOWN_BAD_FILES = 20

@@ -7,21 +7,18 @@ from pathlib import Path
 import streamlit as st
 
 from model import archive
-from model.dataset import DatasetError
 from pages.training_parts.common import (
     CHECKED,
-    FOLDER,
-    LISTING,
+    DATA_SCREEN,
     MOST_MEGABYTES,
-    OTHER,
-    SET,
+    SCREEN,
     SHOWN_BAD_FILES,
     UPLOAD,
     UPLOADS,
     WHO,
     ZIP,
 )
-from utils import data_sets, look, uploads
+from utils import data_sets, film_choice, look, uploads
 from utils.data_sets import FilmSet
 from utils.settings import Settings
 from utils.uploads import Upload, UploadError
@@ -34,56 +31,25 @@ def chosen_films(settings: Settings) -> FilmSet | None:
         watch_upload(upload)
         return None
     ended_upload(upload)
-    places = {place.label: place.folder for place in data_sets.registered(settings)}
-    options = [*places, OTHER, ZIP]
-    if st.session_state.get(SET) not in options:
-        st.session_state[SET] = options[0]
-    left, right = st.columns([2, 3], vertical_alignment="bottom")
-    name = left.selectbox("Set of films", options, key=SET, persist_state="session")
-    if name == ZIP:
+    chosen = film_choice.choose(
+        SCREEN,
+        {place.label: place.folder for place in data_sets.registered(settings)},
+        also=(ZIP,),
+        invitation="Name a folder of X-rays to train on, or upload a ZIP of one.",
+    )
+    if chosen == ZIP:
         take_zip(settings.home)
+    if not isinstance(chosen, film_choice.Chosen):
         return None
-    typed = ""
-    if name == OTHER:
-        typed = right.text_input(
-            "Folder, as the server sees it",
-            key=FOLDER,
-            persist_state="session",
-            placeholder="/data/films",
-            help="It holds the folders NORMAL and PNEUMONIA, or train and test with these two in each.",
-        )
-        if not typed.strip():
-            st.info(
-                "Name a folder of X-rays to train on, or upload a ZIP of one. It holds the folders NORMAL and "
-                "PNEUMONIA, or train and test with these two in each. Files are only read, never changed.",
-                icon=":material/folder_open:",
-            )
-            return None
-    try:
-        folder = data_sets.typed_folder(typed) if name == OTHER else places[name]
-        films = listed(folder)
-    except DatasetError as error:
-        st.session_state.pop(LISTING, None)
-        st.error(look.plain(str(error)), icon=":material/error:")
-        st.button("Look again", icon=":material/refresh:")
-        return None
-    with st.container(horizontal=True, vertical_alignment="center"):
-        st.caption(f"{len(films.dataset.films):,} files in {look.plain(str(folder))}", width="content")
-        st.button(
-            "List again",
-            icon=":material/refresh:",
-            type="tertiary",
-            on_click=lambda: st.session_state.pop(LISTING, None),
-            help="Look for files that came, went or changed.",
-        )
+    with chosen.line:
         if st.button("More in Data", icon=":material/dataset:", type="tertiary"):
-            st.session_state["data-set"] = name if name in places else OTHER
-            if name == OTHER:
-                st.session_state["data-folder"] = typed
+            for key in (film_choice.set_key, film_choice.folder_key):
+                st.session_state[key(DATA_SCREEN)] = st.session_state.get(key(SCREEN), "")
             st.switch_page("pages/data.py")
+        folder = chosen.folder
         if (facts := uploads.facts_of(folder)) is not None and folder in uploads.uploaded_sets(settings.home):
             delete_films(settings.home, folder, facts)
-    return films
+    return chosen.films
 
 
 def delete_films(home: Path, folder: Path, facts: uploads.Facts) -> None:
@@ -98,23 +64,8 @@ def delete_films(home: Path, folder: Path, facts: uploads.Facts) -> None:
             except UploadError as error:
                 st.error(look.plain(str(error)))
             else:
-                st.session_state.pop(LISTING, None)
+                film_choice.forget_listing(SCREEN)
                 st.rerun()
-
-
-def listed(folder: Path) -> FilmSet:
-    """The listing of a folder, kept until another is chosen: thousands of files take a second."""
-    if not folder.is_dir():
-        raise DatasetError(
-            f"There is no folder {folder} (any more): check its name, or whether it is mounted."
-        )
-    kept = st.session_state.get(LISTING)
-    if kept is None or kept[0] != folder:
-        with st.spinner("Listing the films"):
-            kept = (folder, data_sets.list_films(folder))
-        st.session_state[LISTING] = kept
-    films: FilmSet = kept[1]
-    return films
 
 
 def take_zip(home: Path) -> None:
@@ -176,7 +127,9 @@ def ended_upload(upload: Upload | None) -> None:
             f"{look.plain(upload.name)} is unpacked and kept as a set of films.", icon=":material/check:"
         )
         if upload.folder.is_dir():
-            st.session_state[SET] = data_sets.Place(data_sets.UPLOADED, upload.folder).label
+            st.session_state[film_choice.set_key(SCREEN)] = data_sets.Place(
+                data_sets.UPLOADED, upload.folder
+            ).label
             st.session_state[CHECKED] = str(upload.folder)
         facts = uploads.facts_of(upload.folder)
         if facts is not None and facts.damaged:

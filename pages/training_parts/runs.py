@@ -20,18 +20,16 @@ from pages.training_parts.common import (
     CHOSEN,
     COMPARE,
     CURVES,
-    FOLDER,
     MODELS_PAGE,
     NAME,
     NEW,
-    OTHER,
     PROBLEM,
-    SET,
+    SCREEN,
     WHO,
     go_to,
 )
 from pages.training_parts.recipe import fill
-from utils import charts, data_sets, look, training_form, training_runs
+from utils import charts, data_sets, film_choice, look, training_form, training_runs
 from utils.settings import get_settings
 
 
@@ -289,8 +287,8 @@ def again(job: Job) -> None:
     st.session_state[ARCHITECTURE] = config.architecture
     fill(config.architecture, config)
     places = {place.folder: place.label for place in data_sets.registered(get_settings())}
-    st.session_state[SET] = places.get(job.order.data, OTHER)
-    st.session_state[FOLDER] = str(job.order.data)
+    st.session_state[film_choice.set_key(SCREEN)] = places.get(job.order.data, film_choice.OTHER)
+    st.session_state[film_choice.folder_key(SCREEN)] = str(job.order.data)
     st.session_state[WHO] = job.order.who
     st.session_state.pop(NAME, None)
     go_to(NEW)
