@@ -13,6 +13,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from model import registry_commands
 from model.dataset import EXTENSIONS, DatasetError, is_film, read_dataset
 from model.films import ImageError, XRay, prepare, read_xray
@@ -34,11 +36,12 @@ from model.registry import (
 from utils.settings import Settings, SettingsError, get_settings
 
 if TYPE_CHECKING:
-    import numpy as np
     from numpy.typing import NDArray
 
 PROGRAM = "python -m model"
 STANDARD_POINT = "balanced"
+HEAT_MAP_SIDE = 1024
+"""Pixels of a heat map's longer side at most: the map is coarse, and the film is at hand in full."""
 
 
 class CommandError(Exception):
@@ -132,13 +135,16 @@ def predict(arguments: argparse.Namespace, settings: Settings) -> int:
     """Read films; one bad file never stops the rest, but makes the exit status 1."""
     from tqdm import tqdm
 
-    files = list(_found(arguments.files))
+    maps = arguments.heatmaps and arguments.heatmaps.resolve()
+    files = [path for path in _found(arguments.files) if maps is None or maps not in path.resolve().parents]
     version = _version(arguments, settings)
     threshold = _threshold(arguments.threshold, version.card)
     predictor = _predictor(version, settings)
     rows: list[tuple[str, ...]] = []
     failed = without = 0
     taken: set[str] = set()
+    taken_maps: set[str] = set()
+    without_heat = False
     try:
         for path in tqdm(files, unit="film", disable=None, dynamic_ncols=True):
             probability = decision = quality = message = ""
@@ -149,16 +155,26 @@ def predict(arguments: argparse.Namespace, settings: Settings) -> int:
                 message = str(error)
                 report(f"{path}: {message}")
             else:
-                seen = None if arguments.dicom is None else predictor.read(image[None])
-                value = float((predictor.predict(image[None]) if seen is None else seen.probabilities)[0])
+                seen = predictor.read(image[None])
+                value = float(seen.probabilities[0])
                 # repr keeps every digit: a reader of the file must come to the same decision.
                 probability, decision = repr(value), CLASSES[int(value >= threshold)]
                 quality = "; ".join(remark.message for remark in remarks(xray))
-                if seen is not None:
+                if maps is not None and seen.heat is not None:
+                    name = _untaken(path.name, taken_maps)
+                    taken_maps.add(name.casefold())
+                    _write_heat_map(path, name, maps, xray, seen.heat[0])
+                elif maps is not None and not without_heat:
+                    without_heat = True
+                    report(
+                        f"Version {version.name} has no heat maps: what lies behind its last convolution has no "
+                        "closed form; choose another version."
+                    )
+                if arguments.dicom is not None:
                     name = _untaken(path.stem, taken)
                     try:
                         _write_dicom(path, arguments.dicom / name, xray, seen, threshold, version)
-                        taken.add(name)
+                        taken.add(name.casefold())
                     except ImageError as error:
                         without += 1
                         report(f"{path}: {error}")
@@ -171,13 +187,31 @@ def predict(arguments: argparse.Namespace, settings: Settings) -> int:
             _write_rows(arguments.csv, COLUMNS, rows)
     if arguments.csv is not None:
         print(f"{len(files) - failed} of {len(files)} films read, written to {arguments.csv}.")
-    return 1 if failed or without else 0
+    return 1 if failed or without or without_heat else 0
+
+
+def _write_heat_map(film: Path, name: str, folder: Path, xray: XRay, heat: NDArray[np.float32]) -> None:
+    """Write the film with its heat in colour and the scale below as FOLDER/NAME.png, without any metadata."""
+    from PIL import Image
+
+    from model.explanation import overlay_image, scale_of, with_scale
+
+    if name != film.name:
+        report(f"{film}: its heat map is called {name}.png, because another film has the same file name.")
+    shown = Image.fromarray(xray.pixels)
+    shown.thumbnail((HEAT_MAP_SIDE, HEAT_MAP_SIDE))
+    scale = scale_of(heat)
+    picture = with_scale(overlay_image(np.asarray(shown), heat, scale=scale), scale)
+    _replace(folder / f"{name}.png", lambda path: Image.fromarray(picture).save(path, format="PNG"))
 
 
 def _untaken(name: str, taken: set[str]) -> str:
-    """The name, or where it is taken by a file of another folder, the name with a number behind it."""
+    """The name, or where it is taken by a file of another folder, the name with a number behind it.
+
+    ``taken`` holds names in small letters: some systems do not tell these from capitals.
+    """
     names = (name, *(f"{name}-{number}" for number in range(2, len(taken) + 3)))
-    return next(name for name in names if name not in taken)
+    return next(name for name in names if name.casefold() not in taken)
 
 
 def _write_dicom(
@@ -432,6 +466,12 @@ def _parser(command: str | None) -> argparse.ArgumentParser:
         "files", nargs="+", type=Path, metavar="FILE_OR_DIR", help="folders are searched at any depth"
     )
     add_choice(made)
+    made.add_argument(
+        "--heatmaps",
+        type=Path,
+        metavar="DIR",
+        help="a PNG for each film, with what speaks for pneumonia in colour; what lies in DIR is not read as a film",
+    )
     made.add_argument("--csv", type=Path, metavar="OUT", help=f"columns {', '.join(COLUMNS)}")
     made.add_argument(
         "--dicom",

@@ -96,6 +96,76 @@ def test_predict_writes_one_row_a_file_and_goes_on_after_a_bad_one(
     assert len([line for line in errors if line.startswith("python -m model:")]) == 2
 
 
+def test_predict_draws_a_heat_map_a_film_and_goes_on_after_a_bad_one(
+    home: Path, films: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_film(films / "other" / "ONE.png", 3)  # the same name, to some systems
+    maps = films / "maps"  # inside the films' folder, where a second run must not take them for films
+    for _ in range(2):
+        assert main(["predict", str(films), "--heatmaps", str(maps)]) == 1  # bad.jpg
+        assert sorted(path.name for path in maps.iterdir()) == [
+            "ONE.png-2.png",
+            "one.png.png",
+            "two.JPEG.png",
+        ]
+        captured = capsys.readouterr()
+        assert len([line for line in captured.out.splitlines() if line.startswith("0.")]) == 3
+        assert "bad.jpg" in captured.err
+        assert "ONE.png: its heat map is called ONE.png-2.png" in captured.err
+    for path in maps.iterdir():
+        with Image.open(path) as picture:
+            assert picture.mode == "RGB"
+            assert picture.width == 360 and picture.height > 300, "the film, and the scale below it"
+            assert not picture.info, "nothing but pixels"
+        data = path.read_bytes()
+        assert not [kind for kind in (b"tEXt", b"iTXt", b"zTXt", b"eXIf", b"tIME") if kind in data]
+
+
+def test_predict_draws_the_heat_that_the_predictor_gives(
+    home: Path, tmp_path: Path, tiny_version: Version
+) -> None:
+    from model.explanation import overlay_image
+    from model.films import prepare, read_xray
+
+    for seed in range(4):
+        write_film(tmp_path / "films" / f"{seed}.png", seed)
+    assert main(["predict", str(tmp_path / "films"), "--heatmaps", str(tmp_path / "maps")]) == 0
+    predictor = Predictor.load(tiny_version, cache=tmp_path / "cache", engine="keras")
+    coloured = 0
+    for seed in range(4):
+        xray = read_xray((tmp_path / "films" / f"{seed}.png").read_bytes())
+        heat = predictor.read(prepare(xray.pixels)[None]).heat
+        assert heat is not None
+        expected = overlay_image(xray.pixels, heat[0])
+        coloured += int(np.ptp(expected.astype(int), axis=-1).any())
+        with Image.open(tmp_path / "maps" / f"{seed}.png.png") as picture:
+            np.testing.assert_array_equal(np.asarray(picture)[: xray.pixels.shape[0]], expected)
+    assert coloured, "maps without any colour would prove nothing"
+
+
+def test_predict_says_so_where_a_network_has_no_heat(
+    films: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    import keras
+    from keras import layers
+
+    from tests.model.test_inference import version_of
+
+    image = keras.Input((32, 32, 3))
+    values = layers.GlobalAveragePooling2D()(layers.Conv2D(4, 3)(image))
+    values = layers.Concatenate()([values, layers.GlobalAveragePooling2D()(image)])
+    network = keras.Model(image, layers.Dense(1, activation="sigmoid")(values))
+    version = version_of(network, tmp_path / "around", thresholds=(0.5,))
+    monkeypatch.setenv("PNEUMOSCOPE_HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("PNEUMOSCOPE_ENGINE", "keras")
+    command = ["predict", str(films / "one.png"), str(films / "deeper"), "--version", str(version.folder)]
+    assert main([*command, "--threshold", "0.5", "--heatmaps", str(tmp_path / "maps")]) == 1
+    captured = capsys.readouterr()
+    assert len(captured.out.splitlines()) == 2
+    assert captured.err.count("has no heat maps") == 1
+    assert not (tmp_path / "maps").exists()
+
+
 def test_predict_reads_dicom_in_a_folder_with_or_without_an_ending(
     home: Path, tmp_path: Path, tiny_version: Version
 ) -> None:
