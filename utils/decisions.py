@@ -10,7 +10,11 @@ from model.registry import Predictions
 
 NORMAL = "NORMAL"
 PNEUMONIA = "PNEUMONIA"
-SHAPES = {PNEUMONIA: "▲", NORMAL: "○"}
+NOT_JUDGED = "NOT JUDGED"
+"""Of a picture that is no film the network can judge: it has no probability, and so no decision."""
+CANNOT_TELL = "CANNOT TELL"
+"""The verdict of `model.conformal` on a film that could be either at the department's error rate."""
+SHAPES = {PNEUMONIA: "▲", NORMAL: "○", CANNOT_TELL: "◇", NOT_JUDGED: "□"}
 """A shape beside each word, so that a decision never hangs on its colour."""
 
 ASSISTS = "Pneumoscope assists. A professional gives the verdict."

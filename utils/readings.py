@@ -2,7 +2,11 @@
 
 A `Reading` holds neither the uploaded bytes nor the file's name: it belongs to a content. Names, which may be
 patients' names, stay in the `Entry` of the session that dropped the file. Of a DICOM file the pixel data stay, with
-nothing personal beside them, so that another frame or window can be asked for; a session keeps `HELD_BYTES` at most.
+nothing personal beside them, so that another frame or window can be asked for; of another film that can be corrected
+its grey pixels. A session keeps `HELD_BYTES` of both at most.
+
+A picture that the network cannot judge is refused: it has a reason and no probability. Who reads it nevertheless
+overrules that, and from then on every record of the reading says so.
 """
 
 from __future__ import annotations
@@ -12,8 +16,9 @@ import csv
 import hashlib
 import io
 import logging
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from types import EllipsisType
 from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
@@ -23,26 +28,46 @@ from PIL import Image
 from model.films import ImageError, Source, Window, XRay, prepare, read_xray
 from model.quality import Remark, remarks
 from model.reading_table import COLUMNS, harmless
-from utils.decisions import SHAPES, decide
+from utils.decisions import NOT_JUDGED, SHAPES, decide
 
 if TYPE_CHECKING:
+    from model.conformal import Rule
     from model.dicom import DicomFile, DicomFrame
+    from model.domain import Judgement
+    from model.inference import Evidence
 
 log = logging.getLogger(__name__)
 
 PICTURE_SIDE = 1400
 """Longest side, in pixels, of the picture kept for the screen."""
 HELD_BYTES = 256 * 2**20
-"""Pixel data of DICOM files that one session keeps, in bytes; beyond, the oldest go."""
+"""Pixels that one session keeps to read films again, in bytes; beyond, the oldest go."""
 THUMBNAIL_SIZE = (96, 72)
 STOPPED = "Reading was stopped before this film's turn; drop it again to read it."
 NETWORK_FAILED = "The network could not read this film; drop it once more or tell your administrator."
 
 
+NOT_KEPT = "The pixels of this film are not kept any more: drop the file again."
+OTHER_VERSION = "Another version is in use by now: drop the file again to read it."
+OFFERS = {
+    "invert": ("Invert", "inverted"),
+    "turn-90": ("Turn by 90°", "turned by 90°"),
+    "turn-180": ("Turn by 180°", "turned by 180°"),
+    "turn-270": ("Turn by 270°", "turned by 270°"),
+    "crop": ("Crop", "cropped"),
+}
+"""A correction that a remark offers: what its button says, and what the record says once it is done."""
+COLUMNS_OF_THE_SCREEN = (*COLUMNS, "certainty", "error_rate")
+"""Columns of the screen's CSV: those of the command line, then the verdict and the error rate it was asked for at."""
+
+Judge = Callable[[XRay, NDArray[np.float32]], "Judgement"]
+"""From a film and its pooled features, float32 (c,), to whether the network can judge it."""
+
+
 class Reader(Protocol):
     """What this module needs of `model.inference.Predictor`."""
 
-    def predict(self, images: NDArray[np.uint8]) -> NDArray[np.float64]: ...
+    def read(self, images: NDArray[np.uint8]) -> Evidence: ...
 
 
 @dataclass(frozen=True)
@@ -52,7 +77,8 @@ class Reading:
     Attributes:
         key: SHA-256 of the file's bytes.
         version: name of the version that read it.
-        probability: calibrated probability of PNEUMONIA in [0, 1]; None where the file could not be read.
+        probability: calibrated probability of PNEUMONIA in [0, 1]; None where the file could not be read, or was
+            refused and nobody overruled that.
         source: what the file was and what was done to it; None where it could not be read.
         quality: remarks on the film's quality.
         picture: JPEG for the screen, at most `PICTURE_SIDE` pixels long; empty where unreadable.
@@ -61,6 +87,15 @@ class Reading:
         input_size: height and width, in pixels, of what the network saw.
         dicom: the pixel data of a DICOM file, for another frame or window; None for other formats, and where the
             session keeps too many.
+        original: a film that is no DICOM before any correction; None where there is nothing to correct, and where the
+            session keeps too many.
+        heat: float32 (h, w), what each place of the last feature map adds to the calibrated logit, at least 0; None
+            without a probability, and where the network's head has no closed form.
+        pooled: float16 (c,), the pooled features; None where the network has not seen the film.
+        seen: uint8 (h, w), one of the three equal channels that the network saw; None where it has not.
+        refusal: why the network cannot judge this picture, one sentence; empty where it can.
+        overruled: whether somebody had it read although it was refused.
+        offers: the corrections that were done on request, in their order; keys of `OFFERS`.
     """
 
     key: str
@@ -73,10 +108,40 @@ class Reading:
     message: str = ""
     input_size: tuple[int, int] = (224, 224)
     dicom: DicomFile | None = field(default=None, repr=False)
+    original: XRay | None = field(default=None, repr=False, compare=False)
+    heat: NDArray[np.float32] | None = field(default=None, repr=False, compare=False)
+    pooled: NDArray[np.float16] | None = field(default=None, repr=False, compare=False)
+    seen: NDArray[np.uint8] | None = field(default=None, repr=False, compare=False)
+    refusal: str = ""
+    overruled: bool = False
+    offers: tuple[str, ...] = ()
 
     @property
     def failed(self) -> bool:
-        return self.probability is None
+        """Whether the file could not be read at all."""
+        return bool(self.message)
+
+    @property
+    def refused(self) -> bool:
+        """Whether it was read and stands there without a probability: no film that the network can judge."""
+        return bool(self.refusal) and not self.overruled
+
+    @property
+    def correctable(self) -> bool:
+        """Whether the pixels that a correction starts from are still kept."""
+        return self.dicom is not None or self.original is not None
+
+    @property
+    def record(self) -> str:
+        """What everybody must know who sees this reading: refused, overruled, corrected; empty for most."""
+        parts = []
+        if self.refused:
+            parts.append(f"Not judged: {self.refusal}")
+        elif self.overruled:
+            parts.append(f"Refused at first and read nevertheless, on request: {self.refusal}")
+        if self.offers:
+            parts.append(f"Corrected on request before reading: {corrections_in_words(self.offers)}.")
+        return " ".join(parts)
 
     def settled(self, version: str) -> bool:
         """Whether reading the same content with `version` once more could say nothing new."""
@@ -113,13 +178,6 @@ class Worklist:
     def reading(self, key: str) -> Reading:
         return self.readings[key]
 
-    def probability(self, entry: Entry) -> float:
-        """The probability of a film that could be read, in [0, 1]; ValueError for another."""
-        probability = self.readings[entry.key].probability
-        if probability is None:
-            raise ValueError("this file could not be read and has no probability")
-        return probability
-
     def settled(self, key: str, version: str) -> bool:
         """Whether this content need not be read (again) with `version`."""
         return key in self.readings and self.readings[key].settled(version)
@@ -134,10 +192,10 @@ class Worklist:
         self.readings.update((reading.key, reading) for reading in readings)
         held = 0
         for key, reading in reversed(self.readings.items()):
-            if reading.dicom is not None:
-                held += len(reading.dicom.pixel_data)
-                if held > HELD_BYTES:
-                    self.readings[key] = replace(reading, dicom=None)
+            held += 0 if reading.dicom is None else len(reading.dicom.pixel_data)
+            held += 0 if reading.original is None else reading.original.pixels.nbytes
+            if held > HELD_BYTES and reading.correctable:
+                self.readings[key] = replace(reading, dicom=None, original=None)
 
     def add(self, files: Sequence[tuple[str, str, bool]], *, version: str) -> None:
         """Add files (name, content key, synthetic?) to the list in one step.
@@ -152,19 +210,25 @@ class Worklist:
             entries = enter(entries, name, key, synthetic=synthetic)
         self.entries = entries
 
-    def row(self, entry: Entry, *, threshold: float) -> dict[str, object]:
-        """One row of the table on the screen, for a film that could be read."""
+    def row(self, entry: Entry, *, threshold: float, rule: Rule | None = None) -> dict[str, object]:
+        """One row of the table on the screen, for a film that could be read; `rule` says how sure the network is."""
         reading = self.readings[entry.key]
-        probability = self.probability(entry)
-        decision = decide(probability, threshold=threshold)
-        notes = [remark.message for remark in reading.quality]
+        probability = reading.probability
+        notes = [reading.record] if reading.record else []
+        notes += [remark.message for remark in reading.quality]
         notes += ["Synthetic sample."] if entry.synthetic else []
         notes += [entry.remark] if entry.remark else []
+        decision = NOT_JUDGED if probability is None else decide(probability, threshold=threshold)
+        certainty = ""
+        if probability is not None and rule is not None:
+            verdict = rule.verdict(probability)
+            certainty = f"{SHAPES[verdict]} {verdict}"
         return {
             "film": reading.thumbnail,
             "file": entry.name,
             "probability": probability,
             "decision": f"{SHAPES[decision]} {decision}",
+            "certainty": certainty,
             "remarks": " ".join(notes),
         }
 
@@ -183,7 +247,12 @@ def enter(entries: Sequence[Entry], name: str, key: str, *, synthetic: bool = Fa
 
 
 def read_films(
-    files: Sequence[bytes], *, reader: Reader, version: str, input_size: tuple[int, int] = (224, 224)
+    files: Sequence[bytes],
+    *,
+    reader: Reader,
+    version: str,
+    judge: Judge | None = None,
+    input_size: tuple[int, int] = (224, 224),
 ) -> tuple[Reading, ...]:
     """Read several files in one pass of the network; a bad file never stops the others.
 
@@ -191,60 +260,105 @@ def read_films(
         files: the bytes of each file.
         reader: the predictor.
         version: name of its version, kept in each reading.
+        judge: whether a picture is a film that the network can judge; None: all are.
         input_size: height and width of the network's input, in pixels.
 
     Returns:
         One reading a file, in the same order. A film with one pass through the network that fails gets
         `NETWORK_FAILED` as its message: the pass is repeated film by film, so that one cannot spoil the rest.
     """
-    found: list[Reading] = []
+    found: list[tuple[Reading, XRay | None]] = []
     images: list[NDArray[np.uint8]] = []
     for data in files:
-        reading, image = _decode(data, version=version, input_size=input_size)
-        found.append(reading)
-        if image is not None:
-            images.append(image)
-    probabilities = iter(_probabilities(images, reader))
-    finished: list[Reading] = []
-    for reading in found:
-        if reading.message:
-            finished.append(reading)
+        key = content_key(data)
+        try:
+            xray = read_xray(data)
+            image = prepare(xray.pixels, size=input_size)
+        except ImageError as error:
+            found.append((Reading(key=key, version=version, message=str(error)), None))
             continue
-        probability = next(probabilities)
-        if probability is None:
-            finished.append(Reading(key=reading.key, version=version, message=NETWORK_FAILED))
-        else:
-            finished.append(replace(reading, probability=probability))
-    return tuple(finished)
+        reading = _described(key, xray, image, version=version)
+        if xray.source.dicom is not None:
+            from model.dicom import open_dicom
+
+            reading = replace(reading, dicom=open_dicom(data))
+        found.append((reading, xray))
+        images.append(image)
+    passes = iter(_passes(images, reader))
+    return tuple(
+        reading if xray is None else _finished(reading, xray, next(passes), judge=judge)
+        for reading, xray in found
+    )
 
 
 def read_again(
     reading: Reading,
     *,
-    frame: int,
-    window: Window | None,
     reader: Reader,
     version: str,
+    judge: Judge | None = None,
+    frame: int | None = None,
+    window: Window | EllipsisType | None = ...,
+    offers: Sequence[str] | None = None,
     input_size: tuple[int, int] = (224, 224),
 ) -> Reading:
-    """Read another frame of a DICOM film, or the same through a window set by hand; None: the file's own.
+    """Read a film once more: another frame, through a window set by hand, or corrected.
+
+    Args:
+        reading: what is known of it.
+        reader: the predictor.
+        version: name of its version.
+        judge: as in `read_films`.
+        frame: of a DICOM film, the first is 1; left out, the one that was read. Another frame starts with no
+            corrections.
+        window: of a DICOM film, None for the file's own; left out, the one it was read through.
+        offers: the corrections to do, in their order, keys of `OFFERS`; left out, those that were done.
+        input_size: height and width of the network's input, in pixels.
 
     Raises:
-        ImageError: where the frame cannot be decoded, or the window leaves nothing to see.
+        ImageError: where the frame cannot be decoded, the window leaves nothing to see, or the pixels are not kept.
     """
-    if reading.dicom is None:
-        raise ImageError("The pixels of this film are not kept any more: drop the file again.")
-    xray = reading.dicom.decode(frame).film(window)
-    again = _described(reading.key, xray, version=version, input_size=input_size)
-    (probability,) = _probabilities([prepare(xray.pixels, size=input_size)], reader)
-    if probability is None:
+    facts = None if reading.source is None else reading.source.dicom
+    if offers is None:
+        offers = () if facts is not None and frame not in (None, facts.frame) else reading.offers
+    if reading.dicom is not None and facts is not None:
+        if isinstance(window, EllipsisType):
+            window = facts.window if facts.by_hand else None
+        film = reading.dicom.decode(frame or facts.frame).film(window)
+    elif reading.original is not None:
+        film = reading.original
+    else:
+        raise ImageError(NOT_KEPT)
+    xray = _corrected(film, offers)
+    image = prepare(xray.pixels, size=input_size)
+    again = replace(
+        _described(reading.key, xray, image, version=version),
+        dicom=reading.dicom,
+        original=reading.original,
+        offers=tuple(offers),
+    )
+    (found,) = _passes([image], reader)
+    # Whoever overruled a refusal need not do so again for each window.
+    return _finished(again, xray, found, judge=judge, overruled=reading.overruled)
+
+
+def overrule(reading: Reading, *, reader: Reader, version: str) -> Reading:
+    """Read a picture that was refused; the reading says from now on that somebody overruled that.
+
+    Raises:
+        ImageError: where the network's own picture is not there, or another version would have to look at it.
+    """
+    if reading.seen is None or reading.version != version:
+        raise ImageError(OTHER_VERSION)
+    (found,) = _passes([np.repeat(reading.seen[:, :, None], 3, axis=2)], reader)
+    if found is None:
         return Reading(key=reading.key, version=version, message=NETWORK_FAILED)
-    return replace(again, probability=probability, dicom=reading.dicom)
+    return replace(reading, probability=found.probability, heat=found.heat, overruled=True)
 
 
-def shown(frame: DicomFrame, window: Window) -> bytes:
-    """A decoded frame seen through a window, as JPEG for the screen; ImageError where it shows nothing."""
-    return _jpeg(frame.film(window), (PICTURE_SIDE, PICTURE_SIDE), quality=92)
+def shown(frame: DicomFrame, window: Window, *, offers: Sequence[str] = ()) -> bytes:
+    """A decoded frame through a window, corrected, as JPEG for the screen; ImageError where it shows nothing."""
+    return _jpeg(_corrected(frame.film(window), offers), (PICTURE_SIDE, PICTURE_SIDE), quality=92)
 
 
 def batches(count: int, *, first: int = 1, size: int = 8) -> Iterable[slice]:
@@ -265,19 +379,32 @@ def done_in_words(source: Source, *, input_size: tuple[int, int] = (224, 224)) -
     return f"{what}: {'; '.join(steps)}.{told}"
 
 
-def readings_csv(entries: Sequence[Entry], readings: Mapping[str, Reading], *, threshold: float) -> bytes:
-    """The list as CSV (UTF-8), with the columns of `python -m model predict --csv`, decided at `threshold`.
+def corrections_in_words(offers: Sequence[str]) -> str:
+    """What was done on request, in its order: "inverted, turned by 90°"."""
+    return ", ".join(OFFERS[offer][1] for offer in offers)
+
+
+def readings_csv(
+    entries: Sequence[Entry],
+    readings: Mapping[str, Reading],
+    *,
+    threshold: float,
+    rule: Rule | None = None,
+) -> bytes:
+    """The list as CSV (UTF-8), with `COLUMNS_OF_THE_SCREEN`, decided at `threshold`; `rule` says how sure it is.
+
+    What was refused, overruled or corrected stands in the column `message`.
 
     A cell that a spreadsheet would take for a formula gets an apostrophe in front (OWASP, CSV injection).
     """
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(COLUMNS)
+    writer.writerow(COLUMNS_OF_THE_SCREEN)
     for entry in entries:
         reading = readings[entry.key]
         probability = reading.probability
         quality = "; ".join(remark.message for remark in reading.quality)
-        message = " ".join(part for part in (reading.message, entry.remark) if part)
+        message = " ".join(part for part in (reading.message, reading.record, entry.remark) if part)
         writer.writerow(
             [
                 harmless(entry.name),
@@ -287,52 +414,86 @@ def readings_csv(entries: Sequence[Entry], readings: Mapping[str, Reading], *, t
                 harmless(reading.version),
                 harmless(quality),
                 harmless(message),
+                "" if probability is None or rule is None else rule.verdict(probability),
+                "" if rule is None else repr(rule.error_rate),
             ]
         )
     return text.getvalue().encode("utf-8")
 
 
-def _decode(
-    data: bytes, *, version: str, input_size: tuple[int, int]
-) -> tuple[Reading, NDArray[np.uint8] | None]:
-    key = content_key(data)
-    try:
-        xray = read_xray(data)
-        image = prepare(xray.pixels, size=input_size)
-    except ImageError as error:
-        return Reading(key=key, version=version, message=str(error)), None
-    reading = _described(key, xray, version=version, input_size=input_size)
-    if xray.source.dicom is not None:
-        from model.dicom import open_dicom
+@dataclass(frozen=True)
+class _Pass:
+    """What one pass of the network found on one film."""
 
-        reading = replace(reading, dicom=open_dicom(data))
-    return reading, image
+    probability: float
+    heat: NDArray[np.float32] | None
+    pooled: NDArray[np.float32]
 
 
-def _described(key: str, xray: XRay, *, version: str, input_size: tuple[int, int]) -> Reading:
-    """A reading that has no probability yet."""
+def _described(key: str, xray: XRay, image: NDArray[np.uint8], *, version: str) -> Reading:
+    """A reading that has no probability yet; `image` is what the network sees."""
+    height, width = image.shape[:2]
+    quality = remarks(xray)
     return Reading(
         key=key,
         version=version,
         source=xray.source,
-        input_size=input_size,
-        quality=remarks(xray),
+        input_size=(height, width),
+        quality=quality,
         picture=_jpeg(xray, (PICTURE_SIDE, PICTURE_SIDE), quality=92),
         thumbnail=data_uri(_jpeg(xray, THUMBNAIL_SIZE, quality=80)),
+        original=xray
+        if xray.source.dicom is None and any(getattr(one, "offer", "") for one in quality)
+        else None,
+        seen=np.ascontiguousarray(image[:, :, 0]),
     )
 
 
-def _probabilities(images: Sequence[NDArray[np.uint8]], reader: Reader) -> list[float | None]:
+def _corrected(xray: XRay, offers: Sequence[str]) -> XRay:
+    """The film with the corrections done and said."""
+    if not offers:
+        return xray
+    from model.quality import corrected  # TEMP
+
+    pixels, done = xray.pixels, list(xray.source.done)
+    for offer in offers:
+        pixels = corrected(pixels, offer)
+        done.append(f"{OFFERS[offer][1]} on request")
+    return XRay(pixels, replace(xray.source, done=tuple(done)))
+
+
+def _finished(
+    reading: Reading, xray: XRay, found: _Pass | None, *, judge: Judge | None, overruled: bool = False
+) -> Reading:
+    """The reading with what the pass found; without a probability where the picture is none to judge."""
+    if found is None:
+        return Reading(key=reading.key, version=reading.version, message=NETWORK_FAILED)
+    reading = replace(reading, pooled=found.pooled.astype(np.float16))
+    judgement = None if judge is None else judge(xray, found.pooled)
+    if judgement is not None and not judgement.accepted:
+        reading = replace(reading, refusal=judgement.reason, overruled=overruled)
+    if reading.refused:
+        return reading
+    return replace(reading, probability=found.probability, heat=found.heat)
+
+
+def _passes(images: Sequence[NDArray[np.uint8]], reader: Reader) -> list[_Pass | None]:
     if not images:
         return []
     try:
-        return [float(value) for value in reader.predict(np.stack(images))]
+        found = reader.read(np.stack(images))
     except Exception as error:
         # Whatever an engine raises: no film may take the others with it, and no traceback may reach the user.
         if len(images) == 1:
             log.error("the network failed on a film: %s", error)
             return [None]
-        return [_probabilities([image], reader)[0] for image in images]
+        return [_passes([image], reader)[0] for image in images]
+    heats = [None] * len(images) if found.heat is None else list(found.heat)
+    # Copies: a view would keep the whole batch in memory as long as one of its films.
+    return [
+        _Pass(float(probability), None if heat is None else heat.copy(), pooled.copy())
+        for probability, heat, pooled in zip(found.probabilities, heats, found.pooled, strict=True)
+    ]
 
 
 def _jpeg(xray: XRay, size: tuple[int, int], *, quality: int) -> bytes:

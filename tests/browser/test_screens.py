@@ -8,12 +8,11 @@ import re
 from collections.abc import Callable
 from pathlib import Path
 
-import numpy as np
 import pytest
-from PIL import Image
 from playwright.sync_api import FilePayload, Locator, Page, expect
 
 from tests.browser.conftest import Server, serve
+from tests.made_films import film, film_12_bits
 from tests.model import dicom_films as made
 
 pytestmark = pytest.mark.browser
@@ -22,12 +21,8 @@ Open = Callable[..., Page]
 
 
 def picture(seed: int, *, size: tuple[int, int] = (320, 280)) -> bytes:
-    """A PNG that the reading function takes: a grey gradient with noise; `size` is (width, height)."""
-    random = np.random.default_rng(seed)
-    pixels = np.linspace(20, 220, size[0])[None, :] + random.normal(0, 10, (size[1], size[0]))
-    target = io.BytesIO()
-    Image.fromarray(pixels.clip(0, 255).astype(np.uint8)).save(target, format="PNG")
-    return target.getvalue()
+    """A PNG that looks like a chest film; `size` is (width, height)."""
+    return film(seed, size=size)
 
 
 def drop(page: Page, *files: tuple[str, bytes]) -> None:
@@ -251,7 +246,7 @@ def test_nothing_overflows_and_nothing_jumps(server: Server, open_page: Open, wi
 def test_a_dicom_film_and_its_window(server: Server, open_page: Open) -> None:
     page = open_page(server.address)
     expect(page.get_by_text("No film yet").first).to_be_visible()
-    samples = made.grey(12, 280, 320)
+    samples = film_12_bits(3, size=(320, 280))
     drop(
         page,
         ("IM000001", made.film(samples, WindowCenter="2048", WindowWidth="3000", PatientName="DOE^JANE")),

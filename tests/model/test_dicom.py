@@ -529,11 +529,12 @@ def everything(value: object) -> str:
 def test_nothing_personal_is_kept_told_or_logged(
     caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]
 ) -> None:
+    from model.inference import Evidence
     from utils.readings import Entry, read_films, readings_csv
 
     class Reader:
-        def predict(self, images: NDArray[np.uint8]) -> NDArray[np.float64]:
-            return np.full(len(images), 0.5)
+        def read(self, images: NDArray[np.uint8]) -> Evidence:
+            return Evidence(np.full(len(images), 0.5), None, np.zeros((len(images), 4), np.float32))
 
     caplog.set_level(logging.DEBUG)
     data = with_private(stuffed())

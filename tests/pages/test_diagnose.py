@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,26 +9,18 @@ from typing import Any
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from PIL import Image
 from streamlit.testing.v1 import AppTest
 
-from model.inference import Predictor
+from model.inference import Evidence, Predictor
 from model.registry import Version
+from tests.made_films import film as picture
+from tests.made_films import film_12_bits
 from tests.model import dicom_films as made
 from utils import session
 from utils.readings import Reading, Worklist, content_key
 
 APP = Path(__file__).resolve().parents[2] / "app.py"
 WORKLIST = "diagnose-worklist"
-
-
-def picture(seed: int) -> bytes:
-    """A PNG of a grey gradient with noise, 120 by 100 pixels."""
-    random = np.random.default_rng(seed)
-    pixels = np.linspace(20, 220, 120)[None, :] + random.normal(0, 10, (100, 120))
-    target = io.BytesIO()
-    Image.fromarray(pixels.clip(0, 255).astype(np.uint8)).save(target, format="PNG")
-    return target.getvalue()
 
 
 @pytest.fixture
@@ -98,13 +89,13 @@ def test_the_slider_changes_decisions_and_never_runs_the_network(
     open_screen: Callable[[], AppTest], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seen: list[int] = []
-    predict = Predictor.predict
+    read = Predictor.read
 
-    def watched(self: Predictor, images: NDArray[np.uint8]) -> NDArray[np.float64]:
+    def watched(self: Predictor, images: NDArray[np.uint8]) -> Evidence:
         seen.append(len(images))
-        return predict(self, images)
+        return read(self, images)
 
-    monkeypatch.setattr(Predictor, "predict", watched)
+    monkeypatch.setattr(Predictor, "read", watched)
     app = drop(open_screen(), ("one.png", picture(1)), ("two.png", picture(2)))
     assert sum(seen) == 2
     before = {key: reading.probability for key, reading in worklist(app).readings.items()}
@@ -221,7 +212,7 @@ def test_the_samples_are_one_click_away_and_marked(open_screen: Callable[[], App
 
 
 def dicom_film(**elements: Any) -> bytes:
-    return made.film(made.grey(12, 240, 300), WindowCenter="2048", WindowWidth="3000", **elements)
+    return made.film(film_12_bits(3), WindowCenter="2048", WindowWidth="3000", **elements)
 
 
 def opened_reading(app: AppTest) -> Reading:
@@ -263,7 +254,7 @@ def test_the_window_is_for_the_eye_until_the_user_says_otherwise(open_screen: Ca
 
 
 def test_the_frame_can_be_chosen(open_screen: Callable[[], AppTest]) -> None:
-    frames = np.stack([made.grey(12, 240, 300), made.grey(12, 240, 300)[::-1] // 3])
+    frames = np.stack([film_12_bits(3), film_12_bits(4)])
     app = drop(
         open_screen(), ("film.dcm", made.film(frames, count=2, WindowCenter="2048", WindowWidth="4096"))
     )

@@ -12,10 +12,12 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from model.films import ImageError, Window, prepare, read_xray
+from model.inference import Evidence
 from model.reading_table import COLUMNS, harmless
 from tests.model import dicom_films as made
 from utils import readings as readings_module
 from utils.readings import (
+    COLUMNS_OF_THE_SCREEN,
     NETWORK_FAILED,
     STOPPED,
     Entry,
@@ -47,20 +49,22 @@ class MeanReader:
     def __init__(self) -> None:
         self.seen = 0
 
-    def predict(self, images: NDArray[np.uint8]) -> NDArray[np.float64]:
+    def read(self, images: NDArray[np.uint8]) -> Evidence:
         assert images.dtype == np.uint8
         assert images.shape[1:] == (224, 224, 3)
         self.seen += len(images)
-        return images.mean(axis=(1, 2, 3)) / 255.0
+        values = images.mean(axis=(1, 2, 3)) / 255.0
+        heat = np.repeat(np.repeat(values[:, None, None], 7, axis=1), 7, axis=2).astype(np.float32)
+        return Evidence(probabilities=values, heat=heat, pooled=heat[:, 0, :4])
 
 
 class FragileReader(MeanReader):
     """Fails on any batch that holds a bright image."""
 
-    def predict(self, images: NDArray[np.uint8]) -> NDArray[np.float64]:
+    def read(self, images: NDArray[np.uint8]) -> Evidence:
         if (images.mean(axis=(1, 2, 3)) > 200).any():
             raise RuntimeError("engine says no")
-        return super().predict(images)
+        return super().read(images)
 
 
 def test_a_bad_file_has_its_sentence_and_the_rest_goes_on() -> None:
@@ -149,7 +153,8 @@ def test_csv_has_the_columns_of_the_command_line_and_a_row_a_file() -> None:
     bad = Reading("l", "v", message="The file is empty.")
     table = readings_csv([Entry("a.png", "k"), Entry("ü,b.png", "l")], {"k": good, "l": bad}, threshold=0.25)
     rows = rows_of(table)
-    assert tuple(rows[0]) == COLUMNS
+    assert tuple(rows[0]) == COLUMNS_OF_THE_SCREEN
+    assert COLUMNS_OF_THE_SCREEN[: len(COLUMNS)] == COLUMNS
     assert rows[0]["probability"] == "0.25"
     assert rows[0]["decision"] == "PNEUMONIA"
     assert rows[1]["file"] == "ü,b.png"

@@ -1,0 +1,88 @@
+"""The list of films: what could not be read, the table, and the list as CSV."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import pandas
+import streamlit as st
+
+from model.conformal import Rule
+from pages.diagnose_parts import common, where
+from utils import look
+from utils.decisions import PNEUMONIA, decide
+from utils.readings import Entry, Worklist, readings_csv
+
+TABLE = "diagnose-table"
+
+
+def bad_files(entries: Sequence[Entry]) -> None:
+    """The files that could not be read, each with its sentence."""
+    worklist = common.worklist()
+    st.html(look.bad_files([(entry.name, worklist.reading(entry.key).message) for entry in entries]))
+
+
+def table(good: Sequence[Entry], *, threshold: float, rule: Rule | None) -> None:
+    """One row a film; a selected row opens its film."""
+    worklist = common.worklist()
+    rows = [worklist.row(entry, threshold=threshold, rule=rule) for entry in good]
+    found = [worklist.reading(entry.key).probability for entry in good]
+    judged = [probability for probability in found if probability is not None]
+    flagged = sum(decide(probability, threshold=threshold) == PNEUMONIA for probability in judged)
+    refused = len(good) - len(judged)
+    left_out = f" {refused} {'is' if refused == 1 else 'are'} not judged." if refused else ""
+    st.markdown(
+        f"**{flagged} of {len(judged)}** films flagged as PNEUMONIA.{left_out} Select a row to open its film."
+    )
+
+    def open_row() -> None:
+        selected = st.session_state[TABLE]["selection"]["rows"]
+        if selected:
+            st.session_state[common.OPENED] = good[selected[0]].key
+
+    columns = ["film", "probability", "decision", *(["certainty"] if rule else []), "file", "remarks"]
+    st.dataframe(
+        pandas.DataFrame(rows),
+        key=TABLE,
+        column_order=columns,
+        height=min(2 + 36 + 44 * len(rows), 262),
+        row_height=44,
+        hide_index=True,
+        on_select=open_row,
+        selection_mode="single-row",
+        column_config={
+            "film": st.column_config.ImageColumn("Film", width=60),
+            "file": st.column_config.TextColumn("File", width="medium"),
+            "probability": st.column_config.NumberColumn("Probability", format="%.3f", width=90),
+            "decision": st.column_config.TextColumn("Decision", width=120),
+            "certainty": st.column_config.TextColumn(
+                "How sure",
+                width=120,
+                help=""
+                if rule is None
+                else f"Whatever the threshold: the verdict at {rule.error_rate * 100:g} % errors.",
+            ),
+            "remarks": st.column_config.TextColumn("Remarks", width="large"),
+        },
+    )
+
+
+def actions(worklist: Worklist, *, threshold: float, rule: Rule | None) -> None:
+    """The list as CSV, and away with it."""
+    with st.container(horizontal=True):
+        st.download_button(
+            "Download CSV",
+            data=readings_csv(worklist.entries, worklist.readings, threshold=threshold, rule=rule),
+            file_name="pneumoscope.csv",
+            mime="text/csv",
+            icon=":material/download:",
+            on_click="ignore",
+        )
+        st.button("Clear the list", icon=":material/delete:", on_click=clear)
+
+
+def clear() -> None:
+    st.session_state[common.WORKLIST] = Worklist()
+    st.session_state[common.OPENED] = None
+    for name in (common.FRAME, *where.KEPT):
+        st.session_state.pop(name, None)

@@ -1,0 +1,80 @@
+"""What the evidence for a reading needs beyond the reading: whether a picture is a film at all, how sure the network
+may call itself, and the pictures of training films.
+
+Everything here belongs to a version and is shared by all sessions. Nothing of a dropped film is kept here.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING
+
+import streamlit as st
+
+from model import conformal, domain
+from model.conformal import Rule
+from model.registry import Version, VersionError
+from utils import certainty, data_sets
+from utils.settings import Settings
+
+if TYPE_CHECKING:
+    from utils.readings import Judge
+
+
+def judge(version: Version) -> Judge:
+    """Whether a picture is a film that this version can judge, from its training films where it has them.
+
+    Without them, or where they are damaged, the simple facts of a picture decide alone.
+    """
+    try:
+        films = certainty.reference(version)
+    except VersionError:
+        films = None
+    return partial(domain.judge, reference=films)
+
+
+def error_rate() -> float:
+    """The error rate that this session asks for, in (0, 1), whether or not its slider is on the screen."""
+    return float(st.session_state.get(certainty.ERROR_RATE, conformal.ERROR_RATE * 100)) / 100
+
+
+def rule(version: Version) -> Rule | None:
+    """When the network may call itself sure at the session's error rate; None where the version's validation films
+    cannot say."""
+    try:
+        return certainty.rule(version, error_rate())
+    except (VersionError, ValueError):
+        return None
+
+
+def left_open(version: Version, rule: Rule) -> float | None:
+    """Share of the version's test films on which the rule cannot tell; None where it has none."""
+    calibration = version.card.calibration
+    identity = (version.card.sha256, calibration.slope, calibration.intercept)
+    try:
+        return _left_open(identity, rule.error_rate, rule, version)
+    except (VersionError, ValueError):
+        return None
+
+
+def picture_of(name: str, settings: Settings) -> str:
+    """A training film by its name in the version, small, as a data: address; empty where it is not at hand.
+
+    Looked for in the registered folders alone; only files inside them are opened, whatever the name says.
+    """
+    for place in data_sets.registered(settings):
+        root = place.folder.resolve()
+        path = (root / name).resolve()
+        if path.is_relative_to(root) and path.is_file():
+            picture, _ = data_sets.tile(str(path), *data_sets.version_of(path))
+            if picture:
+                return picture
+    return ""
+
+
+@st.cache_resource(max_entries=100, show_spinner=False)
+def _left_open(
+    identity: tuple[str, float, float], rate: float, _rule: Rule, _version: Version
+) -> float | None:
+    films = _version.predictions("test")
+    return conformal.coverage(_rule, films.labels, films.probabilities).open.value
