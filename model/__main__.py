@@ -417,6 +417,19 @@ def train(arguments: argparse.Namespace, settings: Settings) -> int:
     return status
 
 
+def faithfulness(arguments: argparse.Namespace, settings: Settings) -> int:
+    """Whether heat maps tell what moved the network; see model/faithfulness_commands.py."""
+    commands = importlib.import_module("model.faithfulness_commands")
+    version = _version(arguments, settings)
+    status: int = commands.run(
+        arguments,
+        version,
+        _predictor(version, settings),
+        write_text=lambda path, text: _replace(path, lambda unfinished: _write_text(unfinished, text)),
+    )
+    return status
+
+
 def cost(arguments: argparse.Namespace, settings: Settings) -> int:
     """Measure what a training run would take; see model/cost.py."""
     commands = importlib.import_module("model.training_commands")
@@ -593,6 +606,15 @@ def _parser(command: str | None) -> argparse.ArgumentParser:
         metavar="N",
         help="train on no more films than this (default: all)",
     )
+
+    made = add(
+        "faithfulness",
+        faithfulness,
+        "measure whether a version's heat maps tell what moved its network",
+        "Deletion and insertion, opacities pasted into normal films, and maps of networks with random weights.",
+    )
+    if command == "faithfulness":
+        importlib.import_module("model.faithfulness_commands").add_arguments(made)
 
     made = add("train", train, "train a version on a data set")
     if command == "train":  # its arguments come with imports that the other commands do without
