@@ -142,6 +142,18 @@ class Reference:
         """:meth:`distance` of the films of a part, in the order of :meth:`of`; empty where the file holds none."""
         return self._search(self._coordinates[self.of(part)], NEAREST)[0].mean(axis=1)
 
+    def place(self, pooled: NDArray[np.float32]) -> Coordinates:
+        """Coordinates of films, float32 (n, d + 1): along the axes, and last how far a film lies off them.
+
+        Raises:
+            ValueError: another number of channels.
+        """
+        return self._placed(pooled)
+
+    def places(self, part: Part) -> Coordinates:
+        """:meth:`place` of the films of a part, in the order of :meth:`of`."""
+        return self._coordinates[self.of(part)]
+
     def pneumonias(self, part: Literal["validation", "test"]) -> NDArray[np.int64]:
         """How many of the nearest `NEAREST` training films are pneumonia, int64, for the films of a part."""
         _, indices = self._search(self._coordinates[self.of(part)], NEAREST)
