@@ -31,45 +31,39 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Literal, cast
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
-from model.films import DicomFacts, XRay
+from model.appearance import content_box, correction
+from model.films import DicomFacts, XRay, prepare
 
 SMALLEST_SIDE = 224  # the network's own input: anything smaller has to be enlarged
 NARROWEST, WIDEST = 0.7, 2.2
 DARKEST, BRIGHTEST = 65.0, 180.0
 LOWEST_CONTRAST = 80.0
-INVERTED_CORRELATION = -0.3
-TURNED_GAIN = 0.1
-TURNED_CORRELATION = 0.4  # below it the picture does not look like a turned chest film either
+CLIPPED_WHITE = 0.02
+CLIPPED_BLACK = 0.05
+CLIPPED_LEVELS = (1, 254)  # compression turns black and white into their neighbours
+BLURRED = 0.57
+LARGE_BORDERS = 0.2
+FEWEST_CROPPED = 64  # pixels a side that a crop leaves
 COLOUR_SHARE = 0.01
 TRAINING_AGES = range(1, 6)  # whole years: children of one to five
 TRAINING_VIEWS = ("PA", "AP")
 
-# The mean of 8 x 8 box-averaged training films, each film standardised, both classes weighing the same; in
-# hundredths of a standard deviation. It shows dark margins, two dark lungs, bright spine and shoulders, and
-# the brighter abdomen.
-_MEAN_FILM = (
-    (-103, -49, 0, 87, 86, -1, -53, -109),
-    (-104, 14, 35, 69, 71, 38, 13, -105),
-    (-136, 28, -17, 62, 77, -6, 28, -137),
-    (-154, 9, -40, 87, 116, 0, 13, -154),
-    (-159, -23, -37, 106, 136, 42, -16, -160),
-    (-167, -48, -33, 100, 137, 61, -40, -166),
-    (-165, 15, 87, 137, 144, 90, -8, -168),
-    (-151, 93, 154, 168, 162, 129, 70, -153),
-)
+Offer = Literal["", "invert", "turn-90", "turn-180", "turn-270", "crop"]
 
 
 @dataclass(frozen=True)
 class Remark:
-    """One remark: a stable ``code`` for tables and tests, and a sentence that says what to do."""
+    """One remark: a stable ``code`` for tables and tests, a sentence that says what to do, and what :func:`corrected`
+    can do about it ("" for most)."""
 
     code: str
     message: str
+    offer: Offer = ""
 
 
 def remarks(xray: XRay) -> tuple[Remark, ...]:
@@ -79,15 +73,14 @@ def remarks(xray: XRay) -> tuple[Remark, ...]:
         xray: a film as :func:`model.films.read_xray` returns it.
 
     Returns:
-        The remarks, the gravest for the reading first; empty for an ordinary chest film. A remark never stops
-        the
-        reading: it says why a probability may not hold.
+        The remarks, the gravest for the reading first; empty for an ordinary chest film. A remark never stops the
+        reading: it says why a probability may not hold. Whether there is a probability at all, `model.domain` says.
     """
     pixels = xray.pixels
     height, width = pixels.shape
     low, high = np.percentile(pixels, [5, 95])
     mean = float(pixels.mean())
-    found = [*_dicom_remarks(xray.source.dicom), *_orientation_remarks(pixels)]
+    found = [*_dicom_remarks(xray.source.dicom), *_orientation_remark(pixels)]
     if xray.source.colour_share > COLOUR_SHARE:
         found.append(
             Remark(
@@ -117,6 +110,14 @@ def remarks(xray: XRay) -> tuple[Remark, ...]:
         found.append(Remark("too-bright", f"The film is very bright: {exposure}"))
     if high - low < LOWEST_CONTRAST:
         found.append(Remark("low-contrast", f"The film has little contrast: {exposure}"))
+    found.extend(_clipped_remark(pixels))
+    if min(height, width) >= SMALLEST_SIDE and sharpness(pixels) < BLURRED:
+        found.append(
+            Remark(
+                "blurred", "The film looks blurred: use the original file, or check whether the child moved."
+            )
+        )
+    found.extend(_border_remark(pixels))
     return tuple(found)
 
 
@@ -149,29 +150,77 @@ def _dicom_remarks(facts: DicomFacts | None) -> Iterator[Remark]:
         )
 
 
-def _orientation_remarks(pixels: NDArray[np.uint8]) -> tuple[Remark, ...]:
-    upright, quarter, half, three_quarters = _correlations(pixels)
-    best = max(quarter, half, three_quarters)
-    # A film on its side correlates a little negatively too: the better of the two explanations is taken.
-    if upright < INVERTED_CORRELATION and -upright > best:
-        message = "The film looks inverted: export it again with white bones on black air."
-        return (Remark("inverted", message),)
-    if best < TURNED_CORRELATION or best - upright <= TURNED_GAIN:
-        return ()
-    if best == half:
-        return (Remark("upside-down", "The film looks upside down: turn it upright and choose it again."),)
-    return (Remark("on-its-side", "The film looks turned on its side: turn it upright and choose it again."),)
+def _orientation_remark(pixels: NDArray[np.uint8]) -> Iterator[Remark]:
+    offer = cast(Offer, correction(pixels))
+    if offer == "invert":
+        message = "The film looks inverted: export it again with white bones on black air, or invert it here."
+        yield Remark("inverted", message, offer)
+    elif offer == "turn-180":
+        yield Remark("upside-down", "The film looks upside down: turn it upright.", offer)
+    elif offer:
+        way = "right" if offer == "turn-90" else "left"
+        message = f"The film looks turned on its side: turn it by a quarter to the {way}."
+        yield Remark("on-its-side", message, offer)
 
 
-def _correlations(pixels: NDArray[np.uint8]) -> tuple[float, float, float, float]:
-    """Pearson correlation of the film, reduced to 8 x 8, with the mean film turned by 0, 90, 180 and 270
-    degrees."""
-    template = np.asarray(_MEAN_FILM, dtype=np.float64)
-    template = (template - template.mean()) / template.std()
-    small = np.asarray(Image.fromarray(pixels).resize((8, 8), Image.Resampling.BOX), dtype=np.float64)
-    spread = small.std()
-    if spread == 0:  # a fine pattern on an even ground
-        return 0.0, 0.0, 0.0, 0.0
-    small = (small - small.mean()) / spread
-    zero, one, two, three = (float((small * np.rot90(template, turns)).mean()) for turns in range(4))
-    return zero, one, two, three
+def _border_remark(pixels: NDArray[np.uint8]) -> Iterator[Remark]:
+    box = content_box(pixels)
+    if min(box.bottom - box.top, box.right - box.left) < FEWEST_CROPPED:
+        return
+    borders = 1 - box.share(pixels.shape)
+    if borders > LARGE_BORDERS:
+        message = f"Plain borders take {borders:.0%} of the picture: crop it to the film."
+        yield Remark("large-borders", message, "crop")
+
+
+def _clipped_remark(pixels: NDArray[np.uint8]) -> Iterator[Remark]:
+    height, width = pixels.shape
+    # Air around the child is black on many films: only what lies in the middle is lost by being so.
+    middle = pixels[height // 6 : height - height // 6, width // 6 : width - width // 6]
+    black, white = CLIPPED_LEVELS
+    if (middle <= black).mean() > CLIPPED_BLACK or (pixels >= white).mean() > CLIPPED_WHITE:
+        yield Remark(
+            "clipped",
+            "Parts of the film are pure black or pure white and show nothing any more: check the window it was "
+            "exported with.",
+        )
+
+
+def sharpness(pixels: NDArray[np.uint8]) -> float:
+    """How fast grey levels change their slope beside how fast they change, at the network's size: mean absolute
+    Laplacian by mean gradient. Films have 0.8 to 1.1, blurred ones 0.3 to 0.5."""
+    values = prepare(pixels)[:, :, 0].astype(np.float32)
+    centre = values[1:-1, 1:-1]
+    bends = 4 * centre - values[:-2, 1:-1] - values[2:, 1:-1] - values[1:-1, :-2] - values[1:-1, 2:]
+    slopes = np.hypot(np.diff(values, axis=0)[:, :-1], np.diff(values, axis=1)[:-1])
+    return float(np.abs(bends).mean() / max(float(slopes.mean()), 1e-6))
+
+
+def corrected(pixels: NDArray[np.uint8], offer: str) -> NDArray[np.uint8]:
+    """The film with a remark's offer carried out.
+
+    Args:
+        pixels: uint8 (height, width); left as they are.
+        offer: of a :class:`Remark`; turns are clockwise, in degrees.
+
+    Returns:
+        A new uint8 array, read-only like those of :func:`model.films.read_xray`; "" gives a copy.
+
+    Raises:
+        ValueError: an offer that there is not.
+    """
+    match offer:
+        case "":
+            made = pixels
+        case "invert":
+            made = 255 - pixels
+        case "turn-90" | "turn-180" | "turn-270":
+            made = np.rot90(pixels, -int(offer.removeprefix("turn-")) // 90)
+        case "crop":
+            box = content_box(pixels)
+            made = pixels[box.top : box.bottom, box.left : box.right]
+        case _:
+            raise ValueError(f"There is no correction {offer!r}.")
+    result = np.array(made, dtype=np.uint8, order="C")
+    result.setflags(write=False)
+    return result
