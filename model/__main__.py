@@ -136,7 +136,8 @@ def predict(arguments: argparse.Namespace, settings: Settings) -> int:
     from tqdm import tqdm
 
     maps = arguments.heatmaps and arguments.heatmaps.resolve()
-    files = [path for path in _found(arguments.files) if maps is None or maps not in path.resolve().parents]
+    own = {folder.resolve() for folder in (arguments.heatmaps, arguments.dicom) if folder is not None}
+    files = [path for path in _found(arguments.files) if own.isdisjoint(path.resolve().parents)]
     version = _version(arguments, settings)
     threshold = _threshold(arguments.threshold, version.card)
     predictor = _predictor(version, settings)
@@ -231,7 +232,11 @@ def _write_dicom(
         remarks=tuple(remark.message for remark in remarks(xray)),
         heat=None if seen.heat is None else seen.heat[0],
     )
-    results = dicom_results(path.read_bytes(), result)
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise ImageError(f"The file cannot be read any more: {error.strerror}.") from None
+    results = dicom_results(data, result)
     _write_bytes(target.with_name(f"{target.name}-heat-map.dcm"), results.capture)
     _write_bytes(target.with_name(f"{target.name}-report.dcm"), results.report)
 

@@ -38,6 +38,7 @@ from pydicom.uid import UID, ExplicitVRLittleEndian, generate_uid
 
 from model.dicom import MAKER, open_dicom, read_elements
 from model.films import ImageError, Window
+from model.quality import corrected
 from model.registry import CLASSES, Card
 
 if TYPE_CHECKING:
@@ -146,9 +147,8 @@ class Result:
         if digits == 3 and not 0.0005 <= self.probability <= 0.9995:
             probability = ">0.999" if self.probability > 0.5 else "<0.001"
         side = "at or above" if self.flagged else "below"
-        return (
-            f"{self.decision}: probability {probability}, {side} the threshold {self.threshold:.{digits}f}."
-        )
+        threshold = f"{self.threshold:.{digits}f}"
+        return f"{self.decision}: probability of pneumonia {probability}, {side} the threshold {threshold}."
 
 
 @dataclass(frozen=True)
@@ -179,12 +179,10 @@ def dicom_results(original: bytes, result: Result) -> DicomResults:
     film = open_dicom(original).decode(result.frame).film(result.window)
     elements = read_elements(original, (*_REFERENCE, *PASSED, *_ABOUT_THE_PICTURE))
     frames = 1 if film.source.dicom is None else film.source.dicom.frames
-    pixels = film.pixels
-    if result.corrections:
-        from model.quality import corrected
-    for correction in result.corrections:
-        pixels = corrected(pixels, correction)
     try:
+        pixels = film.pixels
+        for correction in result.corrections:
+            pixels = corrected(pixels, correction)
         source = _source(elements, frames=frames, frame=result.frame)
         picture = capture_picture(pixels, result)
         capture = _capture(elements, source, picture, result)

@@ -35,6 +35,7 @@ from model.dicom_results import (
 )
 from model.explanation import overlay_image, scale_of, with_scale
 from model.films import ImageError, Window
+from model.quality import corrected
 from tests.model.dicom_films import BIG_ENDIAN, DEFLATED, IMPLICIT, JPEG_LS, film, grey
 
 SHA256 = "79629d4d" * 8
@@ -253,6 +254,8 @@ def test_values_that_are_none_are_left_empty() -> None:
 def test_a_kind_that_nothing_refers_to_is_refused_in_a_sentence() -> None:
     with pytest.raises(ImageError, match="no result can be made") as caught:
         dicom_results(original(SOPClassUID=UID("1.2.3.4.5.6")), RESULT)
+    with pytest.raises(ImageError, match="no result can be made"):
+        dicom_results(original(), replace(RESULT, corrections=("nonsense",)))
     assert caught.value.__cause__ is None and caught.value.__suppress_context__
 
 
@@ -282,7 +285,10 @@ def test_capture_says_what_it_is(made: DicomResults) -> None:
     capture, _ = both(made)
     assert list(capture.ImageType)[:2] == ["DERIVED", "SECONDARY"]
     assert "assists" in capture.DerivationDescription and SHA256 in capture.DerivationDescription
-    assert "PNEUMONIA: probability 0.873, at or above the threshold 0.263." in capture.DerivationDescription
+    assert (
+        "PNEUMONIA: probability of pneumonia 0.873, at or above the threshold 0.263."
+        in capture.DerivationDescription
+    )
     assert list(capture.PatientOrientation) == ["L", "F"]
 
 
@@ -345,19 +351,18 @@ def test_remarks_stand_in_the_picture() -> None:
     assert many.shape[0] > few.shape[0]
 
 
-def test_a_window_and_a_turn_are_those_of_the_reading() -> None:
+@pytest.mark.parametrize("turn", ["turn-90", "turn-180", "turn-270"])
+def test_a_window_and_a_turn_are_those_of_the_reading(turn: str) -> None:
     window = Window(2000, 500)
-    turned = replace(RESULT, window=window, corrections=("turn-90",))
+    turned = replace(RESULT, window=window, corrections=(turn,))
     capture, report = both(dicom_results(original(), turned))
     pixels = open_dicom(original()).decode().film(window).pixels
-    from model.quality import corrected
-
-    expected = overlay_image(shown_film(corrected(pixels, "turn-90")), HEAT, opacity=OPACITY)
+    expected = overlay_image(shown_film(corrected(pixels, turn)), HEAT, opacity=OPACITY)
     assert np.array_equal(capture.pixel_array[: expected.shape[0], : expected.shape[1]], expected)
     assert not capture.PatientOrientation, "that of the original does not hold any more"
     parameters = values_of(group_of(report), codes.DCM.AlgorithmParameters)
     assert any("window set by hand" in text for text in parameters)
-    assert any("turn-90" in text for text in parameters)
+    assert any(turn in text for text in parameters)
 
 
 # --- the report -------------------------------------------------------------------------------------
@@ -433,11 +438,11 @@ def test_words_of_our_own_fit_every_character_set() -> None:
 @pytest.mark.parametrize(
     ("probability", "threshold", "words"),
     [
-        (0.87312, 0.2633, "PNEUMONIA: probability 0.873, at or above the threshold 0.263."),
-        (0.5, 0.5, "PNEUMONIA: probability 0.500, at or above the threshold 0.500."),
-        (0.49996, 0.5, "NORMAL: probability 0.49996, below the threshold 0.50000."),
-        (0.99999, 0.5, "PNEUMONIA: probability >0.999, at or above the threshold 0.500."),
-        (0.00001, 0.5, "NORMAL: probability <0.001, below the threshold 0.500."),
+        (0.87312, 0.2633, "PNEUMONIA: probability of pneumonia 0.873, at or above the threshold 0.263."),
+        (0.5, 0.5, "PNEUMONIA: probability of pneumonia 0.500, at or above the threshold 0.500."),
+        (0.49996, 0.5, "NORMAL: probability of pneumonia 0.49996, below the threshold 0.50000."),
+        (0.99999, 0.5, "PNEUMONIA: probability of pneumonia >0.999, at or above the threshold 0.500."),
+        (0.00001, 0.5, "NORMAL: probability of pneumonia <0.001, below the threshold 0.500."),
     ],
 )
 def test_the_decision_in_words(probability: float, threshold: float, words: str) -> None:

@@ -214,6 +214,10 @@ def test_predict_writes_results_as_dicom_for_dicom_films(
     assert any("one.png: This is no DICOM film" in line for line in lines)
     assert any("homeless.dcm: The DICOM file does not say which study" in line for line in lines)
     assert "Secret" not in told.out + told.err
+    inside = films / "results"
+    for _ in range(2):  # what the first run wrote into the folder of films is no film for the second
+        assert main(["predict", str(films / "film.dcm"), str(films / "deeper"), "--dicom", str(inside)]) == 1
+    assert "Pneumoscope made" not in capsys.readouterr().err
 
 
 def test_predict_equals_the_predictor(home: Path, films: Path, tmp_path: Path, tiny_version: Version) -> None:
