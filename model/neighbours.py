@@ -3,35 +3,49 @@ from all of them it is.
 
 What the network sees of a film is its last feature map, averaged over height and width (*pooled*, one number a
 channel). ``features.npz``, beside the version's model, holds it for every film that the version was trained,
-validated and tested on, in fewer numbers: coordinates along the principal axes of the training films, and how far a
-film lies off them. Only training films are ever searched; those of validation and test are there so that everything
-said about a search can be measured again without a single image.
+validated and tested on, in fewer numbers: coordinates along the principal axes of the training films, each in units of
+their spread along it, and last how far a film lies off all these axes, in units of its own. Only training films are
+ever searched; those of validation and test are there so that all that is said about a search can be measured again
+without a single image.
 
-The distance of two films is the Euclidean one of their pooled features, of which the coordinates keep nearly all: what
-lies off the axes counts by its length alone, so that the distance kept is never larger than the true one, and a
-picture that is no chest X-ray at all stays far away.
+The distance of two films is the Euclidean one of these coordinates. In the pooled features as they come, how ill a film
+looks is nearly all that differs; in units of spread the films nearest are alike in other respects too. Chosen on
+validation films (docs/model-card.md).
+
+From `INDEX_FROM` films on an index of `usearch` is searched, where that is installed and the command wrote one; what it
+finds is measured and put in order exactly.
 """
 
 from __future__ import annotations
 
 import os
 import zipfile
+import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from model.registry import FEATURES_FILE, Version, VersionError
 
+INDEX_FILE = "features.usearch"
+INDEX_FROM = 200_000
+"""Training films from which an index is worth its file: below it, comparing with all of them is quick enough."""
+CANDIDATES = 512
+"""Films that the index is asked for, of which the nearest are then found exactly; more are slower and miss fewer."""
 FORMAT = 1
 NEAREST = 10
 """Films that a share of pneumonia, or a distance, is taken over."""
-AXES = 64
-"""Principal axes kept."""
+AXES = 96
+"""Principal axes kept, where there are so many."""
+LEAST_SPREAD = 1e-9
+"""Variance along an axis, as a share of all variance, below which nothing is left but rounding."""
+FARTHEST = 6e4
+"""Largest coordinate, in units of spread; float16 ends at 65,504."""
 BLOCK = 1024
 """Films whose distances to all others are computed at once."""
 Part = Literal["training", "validation", "test"]
@@ -63,6 +77,24 @@ class PooledFilms:
     pooled: NDArray[np.float32]
 
 
+@dataclass(frozen=True)
+class Frame:
+    """From pooled features (c,) to coordinates (d + 1,): ``mean`` (c,), ``axes`` (c, d) of length 1, ``spread``
+    (d + 1,) along each and off them, all float32."""
+
+    mean: NDArray[np.float32]
+    axes: NDArray[np.float32]
+    spread: NDArray[np.float32]
+
+    def place(self, pooled: NDArray[np.float32]) -> Coordinates:
+        """Coordinates float32 (n, d + 1) of pooled features float32 (n, c)."""
+        centred = pooled - self.mean
+        along = centred @ self.axes
+        off = np.linalg.norm(centred - along @ self.axes.T, axis=1)
+        # What float16 cannot hold is far from everything.
+        return np.clip(np.concatenate([along, off[:, None]], axis=1) / self.spread, -FARTHEST, FARTHEST)
+
+
 class Reference:
     """The training films of a version, to be searched. Immutable; may be shared by all threads."""
 
@@ -73,22 +105,21 @@ class Reference:
         labels: NDArray[np.int64],
         subgroups: Sequence[str],
         parts: NDArray[np.int64],
-        mean: NDArray[np.float32],
-        axes: NDArray[np.float32],
+        frame: Frame,
         coordinates: Coordinates,
+        index: Any = None,
     ) -> None:
-        """Use :meth:`load` or :func:`reduced`. ``parts``: positions in `PARTS`; ``mean`` (c,), ``axes`` (c, d),
-        ``coordinates`` (n, d + 1)."""
+        """Use :meth:`load` or :func:`reduced`. ``parts``: positions in `PARTS`; ``coordinates`` (n, d + 1)."""
         self.files = tuple(files)
         self.labels = labels
         self.subgroups = tuple(subgroups)
-        self.mean = mean
-        self.axes = axes
+        self._frame = frame
         self._parts = parts
         self._coordinates = coordinates
         self._training = np.flatnonzero(parts == PARTS.index("training"))
         self._searched = np.ascontiguousarray(coordinates[self._training])
         self._squares = np.einsum("nd,nd->n", self._searched, self._searched)
+        self._index = index
 
     @classmethod
     def load(cls, version: Version) -> Reference | None:
@@ -102,7 +133,7 @@ class Reference:
     @property
     def channels(self) -> int:
         """Pooled features that a film must come with."""
-        return len(self.mean)
+        return len(self._frame.mean)
 
     def __len__(self) -> int:
         """Films that are searched."""
@@ -170,7 +201,7 @@ class Reference:
             raise ValueError(
                 f"expected pooled features of {self.channels} channels, got shape {values.shape}"
             )
-        return _coordinates(values, self.mean, self.axes)
+        return self._frame.place(values)
 
     def _search(self, wanted: Coordinates, k: int) -> tuple[FloatArray, NDArray[np.int64]]:
         """Distances (n, k) and indices (n, k) of the nearest training films."""
@@ -179,12 +210,7 @@ class Reference:
         indices = np.empty((len(wanted), k), dtype=np.int64)
         for start in range(0, len(wanted), BLOCK):
             block = wanted[start : start + BLOCK]
-            # The squared distance less the film's own square, which is the same for all it is compared with.
-            compared = self._squares - 2 * block @ self._searched.T
-            few = min(
-                2 * k, len(self._training)
-            )  # more than wanted: the difference below is exact, this is not
-            candidates = np.argpartition(compared, few - 1, axis=1)[:, :few]
+            candidates = self._candidates(block, min(2 * k, len(self._training)))
             exact = np.linalg.norm(
                 self._searched[candidates].astype(np.float64) - block[:, None].astype(np.float64), axis=2
             )
@@ -192,6 +218,15 @@ class Reference:
             distances[start : start + BLOCK] = np.take_along_axis(exact, order, axis=1)
             indices[start : start + BLOCK] = self._training[np.take_along_axis(candidates, order, axis=1)]
         return distances, indices
+
+    def _candidates(self, block: Coordinates, few: int) -> NDArray[np.int64]:
+        """Positions (n, few) of near films, in no order: more than wanted, because rounding or the index may err."""
+        if self._index is not None:
+            few = min(max(CANDIDATES, few), len(self._training))
+            return np.asarray(self._index.search(block, few).keys, dtype=np.int64).reshape(len(block), few)
+        # The squared distance less the film's own square, which is the same for all it is compared with.
+        compared = self._squares - 2 * block @ self._searched.T
+        return np.argpartition(compared, few - 1, axis=1)[:, :few]
 
 
 def reduced(films: PooledFilms, *, axes: int = AXES) -> Reference:
@@ -204,32 +239,33 @@ def reduced(films: PooledFilms, *, axes: int = AXES) -> Reference:
     training = films.pooled[parts == PARTS.index("training")].astype(np.float64)
     if not len(training):
         raise ValueError("There is no training film among these.")
-    mean = training.mean(axis=0)
-    # The covariance is small (c x c) however many films there are.
-    values, vectors = np.linalg.eigh((training - mean).T @ (training - mean) / len(training))
-    kept = vectors[:, np.argsort(values)[::-1][:axes]].astype(np.float32)
-    mean32 = mean.astype(np.float32)
+    frame = _frame_of(training, axes)
+    coordinates = frame.place(films.pooled.astype(np.float32))
     return Reference(
         files=films.files,
         labels=films.labels.astype(np.int64),
         subgroups=films.subgroups,
         parts=parts,
-        mean=mean32,
-        axes=kept,
-        coordinates=_coordinates(films.pooled.astype(np.float32), mean32, kept)
-        .astype(np.float16)
-        .astype(np.float32),
+        frame=frame,
+        coordinates=coordinates.astype(np.float16).astype(np.float32),  # as the file will hold them
     )
 
 
-def _coordinates(
-    pooled: NDArray[np.float32], mean: NDArray[np.float32], axes: NDArray[np.float32]
-) -> Coordinates:
-    """Coordinates along the axes, and last the length of what lies off them: float32 (n, d + 1)."""
-    centred = pooled - mean
-    along = centred @ axes
-    off = np.linalg.norm(centred - along @ axes.T, axis=1)
-    return np.concatenate([along, off[:, None]], axis=1)
+def _frame_of(training: FloatArray, axes: int) -> Frame:
+    """The principal axes of pooled features (n, c), at most ``axes``."""
+    mean = training.mean(axis=0)
+    # The covariance is small (c x c) however many films there are.
+    variances, vectors = np.linalg.eigh((training - mean).T @ (training - mean) / len(training))
+    variances, vectors = variances[::-1], vectors[:, ::-1]
+    least = max(LEAST_SPREAD * float(variances.clip(0).sum()), float(np.finfo(np.float32).tiny))
+    kept = min(axes, max(int((variances > least).sum()), 1))
+    # Off the axes, all that is left counts together, in units of its spread along one of the axes given up.
+    off = max(float(variances[kept:].mean()), least) if kept < len(variances) else least
+    return Frame(
+        mean=mean.astype(np.float32),
+        axes=vectors[:, :kept].astype(np.float32),
+        spread=np.sqrt(np.append(variances[:kept].clip(least), off)).astype(np.float32),
+    )
 
 
 def write_features(file: Path, reference: Reference, *, sha256: str) -> None:
@@ -250,8 +286,9 @@ def write_features(file: Path, reference: Reference, *, sha256: str) -> None:
                 labels=reference.labels.astype(np.int8),
                 subgroups=np.array(reference.subgroups, dtype=np.str_),
                 parts=reference._parts.astype(np.int8),
-                mean=reference.mean,
-                axes=reference.axes,
+                mean=reference._frame.mean,
+                axes=reference._frame.axes,
+                spread=reference._frame.spread,
                 coordinates=reference._coordinates.astype(np.float16),
             )
         unfinished.replace(file)
@@ -276,12 +313,11 @@ def _read(version: Version) -> Reference | None:
             labels=values["labels"].astype(np.int64),
             subgroups=values["subgroups"].tolist(),
             parts=values["parts"].astype(np.int64),
-            mean=values["mean"].astype(np.float32),
-            axes=values["axes"].astype(np.float32),
+            frame=Frame(*(np.asarray(values[name], dtype=np.float32) for name in ("mean", "axes", "spread"))),
             coordinates=values["coordinates"].astype(np.float32),
         )
         sound = known and _fits(reference)
-    except (OSError, ValueError, KeyError, TypeError, EOFError, IndexError, zipfile.BadZipFile):
+    except (OSError, ValueError, KeyError, TypeError, EOFError, IndexError, zipfile.BadZipFile, zlib.error):
         raise damaged from None
     if sha256 != version.card.sha256:
         raise VersionError(
@@ -290,18 +326,69 @@ def _read(version: Version) -> Reference | None:
         )
     if not sound:
         raise damaged
+    reference._index = _index_of(version.folder / INDEX_FILE, reference._searched)
     return reference
 
 
+def write_index(file: Path, reference: Reference, *, least: int = INDEX_FROM) -> bool:
+    """Write an index of the films that are searched, where there are ``least`` of them and usearch is installed.
+
+    An index that is there goes: it is of other films. Returns whether there is one now.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+    file.unlink(missing_ok=True)
+    if len(reference) < least:
+        return False
+    try:
+        from usearch.index import Index
+    except ImportError:
+        return False
+    searched = reference._searched
+    index = Index(ndim=searched.shape[1], metric="l2sq", dtype="f32")
+    index.add(np.arange(len(searched), dtype=np.uint64), searched)
+    unfinished = file.with_name(f".{file.name}.{os.getpid()}")
+    try:
+        index.save(str(unfinished))
+        unfinished.replace(file)
+    finally:
+        unfinished.unlink(missing_ok=True)
+    return True
+
+
+def _index_of(file: Path, searched: Coordinates) -> Any:
+    """The index in a file; None where there is none, none can be read, or it is of other films."""
+    if not file.is_file():
+        return None
+    try:
+        from usearch.index import Index
+
+        index = Index.restore(str(file), view=True)  # mapped, not read: it may be large
+        if index is None or len(index) != len(searched) or index.ndim != searched.shape[1]:
+            return None
+        last = len(searched) - 1
+        kept: Any = index.get(np.array([0, last], dtype=np.uint64))
+        if not np.array_equal(kept, searched[[0, last]]):
+            return None
+    except (ImportError, OSError, RuntimeError, ValueError, TypeError):
+        return None
+    return index
+
+
 def _fits(reference: Reference) -> bool:
-    films, width = len(reference.files), reference.axes.shape[1] + 1
+    films, frame = len(reference.files), reference._frame
+    channels, axes = frame.axes.shape
+    numbers = (reference._coordinates, frame.mean, frame.axes, frame.spread)
     return (
         reference.labels.shape == (films,)
         and len(reference.subgroups) == films
         and reference._parts.shape == (films,)
-        and reference.mean.shape == (reference.axes.shape[0],)
-        and reference._coordinates.shape == (films, width)
+        and frame.mean.shape == (channels,)
+        and frame.spread.shape == (axes + 1,)
+        and reference._coordinates.shape == (films, axes + 1)
         and len(reference) > 0
         and bool(np.isin(reference.labels, (0, 1)).all())
-        and bool(np.isfinite(reference._coordinates).all() and np.isfinite(reference.axes).all())
+        and all(bool(np.isfinite(each).all()) for each in numbers)
+        and bool((frame.spread > 0).all())
     )

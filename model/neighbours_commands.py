@@ -12,7 +12,15 @@ from numpy.typing import NDArray
 from model.dataset import DatasetError, Film, read_dataset
 from model.films import ImageError, prepare, read_xray
 from model.inference import Predictor
-from model.neighbours import Part, PooledFilms, Reference, reduced, write_features
+from model.neighbours import (
+    INDEX_FILE,
+    Part,
+    PooledFilms,
+    Reference,
+    reduced,
+    write_features,
+    write_index,
+)
 from model.registry import FEATURES_FILE, PREDICTIONS_FOLDER, Version, VersionError, read_table
 
 BATCH = 8
@@ -44,6 +52,7 @@ def write(version: Version, reference: Reference) -> Path:
     file = version.folder / FEATURES_FILE
     try:
         write_features(file, reference, sha256=version.card.sha256)
+        write_index(version.folder / INDEX_FILE, reference)
     except OSError as error:
         raise VersionError(f"{file} cannot be written ({error.strerror}).") from None
     return file

@@ -192,9 +192,8 @@ def risk(context: Context) -> None:
     )
     st.caption(
         f"The {IN_WORDS[context.source.kind]}, decided at the threshold {context.threshold:.3f}; surest is what lies "
-        f"farthest from it. Area under the curve **{curve.area:.4f}** (in the best order {curve.best:.4f}, in any "
-        f"order {curve.error:.4f}). Where the least sure tenth is left open, {common.share(curve.at(0.9))} of the rest are "
-        "decided wrongly."
+        f"farthest from it. Area under the curve **{curve.area:.4f}** (best order {curve.best:.4f}, any order "
+        f"{curve.error:.4f}). With the least sure tenth left open, {common.share(curve.at(0.9))} of the rest are wrong."
     )
     common.csv_button(
         lambda: [
