@@ -165,7 +165,7 @@ def answer(
 def refusal(reason: str, *, quality: tuple[str, ...] = (), done: str = "", remark: str = "") -> str:
     """The same panel for a picture that is none to judge: why, and no probability."""
     parts = [
-        '<div class="pneu pneu-panel">',
+        '<div class="pneu">',
         '<div class="pneu-label" style="margin-top:0">Probability of pneumonia</div>',
         '<div class="pneu-number">–</div>',
         f'<div class="pneu-decision" role="status" style="margin-top:.75rem">{_ICONS[NOT_JUDGED]}'

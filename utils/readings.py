@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from model.films import ImageError, Source, Window, XRay, prepare, read_xray
-from model.quality import Remark, remarks
+from model.quality import Remark, corrected, remarks
 from model.reading_table import COLUMNS, harmless
 from utils.decisions import NOT_JUDGED, SHAPES, decide
 
@@ -51,9 +51,9 @@ NOT_KEPT = "The pixels of this film are not kept any more: drop the file again."
 OTHER_VERSION = "Another version is in use by now: drop the file again to read it."
 OFFERS = {
     "invert": ("Invert", "inverted"),
-    "turn-90": ("Turn by 90°", "turned by 90°"),
+    "turn-90": ("Turn right", "turned by 90° to the right"),
     "turn-180": ("Turn by 180°", "turned by 180°"),
-    "turn-270": ("Turn by 270°", "turned by 270°"),
+    "turn-270": ("Turn left", "turned by 90° to the left"),
     "crop": ("Crop", "cropped"),
 }
 """A correction that a remark offers: what its button says, and what the record says once it is done."""
@@ -130,6 +130,13 @@ class Reading:
     def correctable(self) -> bool:
         """Whether the pixels that a correction starts from are still kept."""
         return self.dicom is not None or self.original is not None
+
+    def verdict(self, rule: Rule | None) -> str:
+        """How sure the network is of it, a verdict of `model.conformal`; empty where nothing can be promised: without a
+        rule, without a probability, and where a refusal was overruled, because no rule was fitted to such pictures."""
+        if rule is None or self.probability is None or self.overruled:
+            return ""
+        return rule.verdict(self.probability)
 
     @property
     def record(self) -> str:
@@ -219,16 +226,13 @@ class Worklist:
         notes += ["Synthetic sample."] if entry.synthetic else []
         notes += [entry.remark] if entry.remark else []
         decision = NOT_JUDGED if probability is None else decide(probability, threshold=threshold)
-        certainty = ""
-        if probability is not None and rule is not None:
-            verdict = rule.verdict(probability)
-            certainty = f"{SHAPES[verdict]} {verdict}"
+        verdict = reading.verdict(rule)
         return {
             "film": reading.thumbnail,
             "file": entry.name,
             "probability": probability,
             "decision": f"{SHAPES[decision]} {decision}",
-            "certainty": certainty,
+            "certainty": f"{SHAPES[verdict]} {verdict}" if verdict else "",
             "remarks": " ".join(notes),
         }
 
@@ -380,7 +384,7 @@ def done_in_words(source: Source, *, input_size: tuple[int, int] = (224, 224)) -
 
 
 def corrections_in_words(offers: Sequence[str]) -> str:
-    """What was done on request, in its order: "inverted, turned by 90°"."""
+    """What was done on request, in its order: "inverted, turned by 180°"."""
     return ", ".join(OFFERS[offer][1] for offer in offers)
 
 
@@ -414,7 +418,7 @@ def readings_csv(
                 harmless(reading.version),
                 harmless(quality),
                 harmless(message),
-                "" if probability is None or rule is None else rule.verdict(probability),
+                reading.verdict(rule),
                 "" if rule is None else repr(rule.error_rate),
             ]
         )
@@ -442,9 +446,7 @@ def _described(key: str, xray: XRay, image: NDArray[np.uint8], *, version: str) 
         quality=quality,
         picture=_jpeg(xray, (PICTURE_SIDE, PICTURE_SIDE), quality=92),
         thumbnail=data_uri(_jpeg(xray, THUMBNAIL_SIZE, quality=80)),
-        original=xray
-        if xray.source.dicom is None and any(getattr(one, "offer", "") for one in quality)
-        else None,
+        original=xray if xray.source.dicom is None and any(one.offer for one in quality) else None,
         seen=np.ascontiguousarray(image[:, :, 0]),
     )
 
@@ -453,8 +455,6 @@ def _corrected(xray: XRay, offers: Sequence[str]) -> XRay:
     """The film with the corrections done and said."""
     if not offers:
         return xray
-    from model.quality import corrected  # TEMP
-
     pixels, done = xray.pixels, list(xray.source.done)
     for offer in offers:
         pixels = corrected(pixels, offer)

@@ -49,7 +49,7 @@ def show(opened: Opened, *, rule: Rule | None) -> None:
                 reading.probability,
                 threshold=opened.threshold,
                 rates=session.rates_at(opened.version, opened.threshold),
-                certainty=None if rule is None else (rule.verdict(reading.probability), rule.error_rate),
+                certainty=(verdict, rule.error_rate) if rule and (verdict := reading.verdict(rule)) else None,
                 record=reading.record,
                 quality=quality,
                 done=done,
@@ -63,9 +63,7 @@ def show(opened: Opened, *, rule: Rule | None) -> None:
 def corrections(opened: Opened) -> None:
     """A button for each correction that a remark offers, and one that takes the last one back."""
     reading = opened.reading
-    offered = [
-        offer for offer in dict.fromkeys(getattr(one, "offer", "") for one in reading.quality) if offer
-    ]
+    offered = [offer for offer in dict.fromkeys(one.offer for one in reading.quality) if offer]
     if not (offered or reading.offers):
         return
     if not reading.correctable:

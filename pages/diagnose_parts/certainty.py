@@ -29,7 +29,14 @@ def show(opened: Opened, *, rule: Rule | None) -> None:
                 icon=":material/info:",
             )
             return
-        verdict = rule.verdict(probability)
+        verdict = opened.reading.verdict(rule)
+        if not verdict:
+            st.info(
+                "Nothing can be promised for this picture: it was refused and read nevertheless, and the rule holds "
+                "for chest films alone.",
+                icon=":material/info:",
+            )
+            return
         st.html(
             look.verdict(
                 verdict,

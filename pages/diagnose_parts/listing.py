@@ -50,6 +50,7 @@ def table(good: Sequence[Entry], *, threshold: float, rule: Rule | None) -> None
         hide_index=True,
         on_select=open_row,
         selection_mode="single-row",
+        placeholder="–",
         column_config={
             "film": st.column_config.ImageColumn("Film", width=60),
             "file": st.column_config.TextColumn("File", width="medium"),

@@ -11,14 +11,18 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from model.films import ImageError, Window, prepare, read_xray
+from model.conformal import Rule
+from model.domain import Judgement
+from model.films import ImageError, Window, XRay, prepare, read_xray
 from model.inference import Evidence
 from model.reading_table import COLUMNS, harmless
+from tests import made_films
 from tests.model import dicom_films as made
 from utils import readings as readings_module
 from utils.readings import (
     COLUMNS_OF_THE_SCREEN,
     NETWORK_FAILED,
+    NOT_KEPT,
     STOPPED,
     Entry,
     Reading,
@@ -27,6 +31,7 @@ from utils.readings import (
     content_key,
     done_in_words,
     enter,
+    overrule,
     read_again,
     read_films,
     readings_csv,
@@ -229,3 +234,123 @@ def test_a_session_keeps_only_so_many_pixels(monkeypatch: pytest.MonkeyPatch) ->
     assert [worklist.reading(reading.key).dicom is None for reading in read] == [True, False, False]
     with pytest.raises(ImageError, match="drop the file again"):
         read_again(worklist.reading(read[0].key), frame=1, window=None, reader=MeanReader(), version="v")
+
+
+# --- what the evidence is made from -----------------------------------------------------------------
+
+
+def dark_ones_refused(xray: XRay, pooled: NDArray[np.float32]) -> Judgement:
+    """Refuses what the network sees as dark: by its features, which are the mean brightness in `MeanReader`."""
+    assert pooled.shape == (4,)
+    accepted = bool(pooled[0] > 0.3)
+    return Judgement(accepted=accepted, reason="" if accepted else "Too dark to be a film.", distance=0.0)
+
+
+def test_a_reading_keeps_what_one_pass_gives() -> None:
+    reader = MeanReader()
+    data = png(1)
+    (reading,) = read_films([data], reader=reader, version="v", judge=dark_ones_refused)
+    assert reader.seen == 1
+    assert reading.heat is not None and reading.heat.shape == (7, 7)
+    assert reading.pooled is not None and reading.pooled.dtype == np.float16
+    assert reading.seen is not None
+    assert (reading.seen == prepare(read_xray(data).pixels)[:, :, 0]).all()
+    assert (reading.refusal, reading.record, reading.original) == ("", "", None)
+
+
+def refused_film() -> bytes:
+    return made_films.png((made_films.film_pixels(1) // 3).astype(np.uint8))
+
+
+def test_a_refused_picture_has_no_probability_until_somebody_overrules() -> None:
+    data = refused_film()
+    reader = MeanReader()
+    (reading,) = read_films([data], reader=reader, version="v", judge=dark_ones_refused)
+    assert reading.refused
+    assert not reading.failed
+    assert reading.probability is None
+    assert reading.heat is None
+    worklist = Worklist()
+    worklist.keep([reading])
+    worklist.add([("a.png", reading.key, False)], version="v")
+    rule = Rule(0.4, 0.6, 0.05, 100, 100, either=True)
+    row = worklist.row(worklist.entries[0], threshold=0.5, rule=rule)
+    assert (row["probability"], row["decision"], row["certainty"]) == (None, "□ NOT JUDGED", "")
+    assert str(row["remarks"]).startswith("Not judged: Too dark to be a film.")
+    (line,) = rows_of(readings_csv(worklist.entries, worklist.readings, threshold=0.5, rule=rule))
+    assert (line["probability"], line["decision"], line["certainty"]) == ("", "", "")
+    assert line["message"] == "Not judged: Too dark to be a film."
+
+    again = overrule(reading, reader=reader, version="v")
+    assert again.probability == pytest.approx(prepare(read_xray(data).pixels).mean() / 255)
+    assert again.overruled and not again.refused and again.heat is not None
+    worklist.keep([again])
+    (line,) = rows_of(readings_csv(worklist.entries, worklist.readings, threshold=0.5, rule=rule))
+    assert line["decision"] == "NORMAL"
+    assert line["message"].startswith("Refused at first and read nevertheless, on request: Too dark")
+    assert line["certainty"] == "", "no rule was fitted to pictures that are none"
+    with pytest.raises(ImageError, match="drop the file again"):
+        overrule(reading, reader=reader, version="another")
+
+
+def test_how_sure_it_is_stands_in_the_table_and_the_csv() -> None:
+    rule = Rule(0.2, 0.6, 0.05, 100, 100, either=True)
+    readings = {
+        name: Reading(name, "v", probability=value) for name, value in (("a", 0.1), ("b", 0.5), ("c", 0.6))
+    }
+    entries = [Entry(name, name) for name in readings]
+    verdicts = ["NORMAL", "CANNOT TELL", "PNEUMONIA"]
+    rows = rows_of(readings_csv(entries, readings, threshold=0.5, rule=rule))
+    assert [row["certainty"] for row in rows] == verdicts
+    assert {row["error_rate"] for row in rows} == {"0.05"}
+    worklist = Worklist(entries=tuple(entries), readings=readings)
+    shown_ = [worklist.row(entry, threshold=0.5, rule=rule)["certainty"] for entry in entries]
+    assert shown_ == ["○ NORMAL", "◇ CANNOT TELL", "▲ PNEUMONIA"]
+    assert worklist.row(entries[0], threshold=0.5)["certainty"] == ""
+    assert rows_of(readings_csv(entries, readings, threshold=0.5))[0]["error_rate"] == ""
+
+
+def test_a_correction_is_read_said_and_undone() -> None:
+    pixels = made_films.film_pixels(1, size=(300, 260))
+    upright, inverted = made_films.png(pixels), made_films.png(255 - pixels)
+    (right,) = read_films([upright], reader=MeanReader(), version="v")
+    (wrong,) = read_films([inverted], reader=MeanReader(), version="v")
+    assert not right.correctable
+    assert [remark.offer for remark in wrong.quality if remark.offer] == ["invert"]
+    assert wrong.correctable
+    mended = read_again(wrong, offers=("invert",), reader=MeanReader(), version="v")
+    assert mended.probability == pytest.approx(right.probability)
+    assert mended.picture == right.picture
+    assert mended.offers == ("invert",)
+    assert mended.record == "Corrected on request before reading: inverted."
+    assert mended.source is not None and mended.source.done[-1] == "inverted on request"
+    assert not [remark for remark in mended.quality if remark.offer]
+    (line,) = rows_of(readings_csv([Entry("a", mended.key)], {mended.key: mended}, threshold=0.5))
+    assert line["message"] == mended.record
+    back = read_again(mended, offers=(), reader=MeanReader(), version="v")
+    assert back == wrong
+
+
+def test_corrections_outlast_another_window_but_not_another_frame() -> None:
+    frames = np.stack([made_films.film_12_bits(1), made_films.film_12_bits(2)])
+    data = made.film(4095 - frames, count=2, WindowCenter="2048", WindowWidth="4096")
+    (reading,) = read_films([data], reader=MeanReader(), version="v")
+    mended = read_again(reading, offers=("invert", "turn-180"), reader=MeanReader(), version="v")
+    assert mended.record.endswith("inverted, turned by 180°.")
+    windowed = read_again(mended, frame=1, window=Window(2000, 3000), reader=MeanReader(), version="v")
+    assert windowed.offers == ("invert", "turn-180")
+    assert windowed.source is not None and windowed.source.dicom is not None and windowed.source.dicom.by_hand
+    kept = read_again(windowed, offers=(), reader=MeanReader(), version="v")
+    assert kept.source is not None and kept.source.dicom is not None and kept.source.dicom.by_hand
+    assert read_again(mended, frame=2, window=None, reader=MeanReader(), version="v").offers == ()
+
+
+def test_pixels_kept_for_corrections_count_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(readings_module, "HELD_BYTES", 2 * 300 * 260)
+    worklist = Worklist()
+    films = [made_films.png(255 - made_films.film_pixels(seed, size=(300, 260))) for seed in range(3)]
+    read = read_films(films, reader=MeanReader(), version="v")
+    worklist.keep(read)
+    assert [worklist.reading(one.key).correctable for one in read] == [False, True, True]
+    with pytest.raises(ImageError, match=NOT_KEPT[:20]):
+        read_again(worklist.reading(read[0].key), offers=("invert",), reader=MeanReader(), version="v")
