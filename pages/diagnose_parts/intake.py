@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import wait
 
 import streamlit as st
@@ -12,6 +12,7 @@ from model.registry import Version, VersionError
 from model.samples import sample_files
 from pages.diagnose_parts import common
 from utils import evidence, session
+from utils.dropped import Dropped, let_go
 from utils.readings import batches, content_key, read_films
 
 ROUND = "diagnose-round"
@@ -42,7 +43,7 @@ def show(version: Version | None, problem: str) -> None:
         if st.session_state.get(SAMPLES):
             pending += [(path.name, path.read_bytes, True) for path in sample_files()]
         if pending:
-            take_in(pending, version)
+            take_in(pending, version, uploads)
         else:
             loading(version)
 
@@ -89,8 +90,8 @@ def not_loaded(version: Version, error: BaseException) -> None:
     st.button("Try again", on_click=session.forget_predictor, args=(version,))
 
 
-def take_in(pending: Pending, version: Version) -> None:
-    """Read what is new among the pending files, then let go of their bytes.
+def take_in(pending: Pending, version: Version, uploads: Sequence[Dropped]) -> None:
+    """Read what is new among the pending files, then let go of the bytes of those that were dropped.
 
     Readings are kept as they come and the list is changed in one step at the end: a run that is cut short (by the
     slider, say) goes on in the next one where it stopped.
@@ -133,8 +134,8 @@ def take_in(pending: Pending, version: Version) -> None:
     if good:
         st.session_state[common.OPENED] = good[0]
     st.session_state[SAMPLES] = False
-    # A fresh uploader makes Streamlit drop the uploaded bytes.
-    st.session_state[ROUND] += 1
+    let_go(*uploads)
+    st.session_state[ROUND] += 1  # a fresh uploader
     st.rerun()
 
 

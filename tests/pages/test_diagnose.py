@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from streamlit.testing.v1 import AppTest
+from streamlit.runtime.memory_uploaded_file_manager import MemoryUploadedFileManager
+from streamlit.testing.v1 import AppTest, local_script_runner
 
 from model.inference import Evidence, Predictor
 from model.registry import Version
@@ -83,6 +84,23 @@ def test_one_film_has_an_answer(open_screen: Callable[[], AppTest]) -> None:
     assert "PNG, 120 × 100 pixels" in text
     assert not app.dataframe
     assert len(app.image) == 1
+
+
+def test_the_server_lets_go_of_dropped_files(
+    open_screen: Callable[[], AppTest], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    managers: list[MemoryUploadedFileManager] = []
+
+    class Watched(MemoryUploadedFileManager):
+        def __init__(self, address: str) -> None:
+            super().__init__(address)
+            managers.append(self)
+
+    app = open_screen()
+    monkeypatch.setattr(local_script_runner, "MemoryUploadedFileManager", Watched)
+    drop(app, ("film.png", picture(1)), ("other.png", picture(2)))
+    assert len(worklist(app).entries) == 2
+    assert len(managers) == 1 and not any(managers[0].file_storage.values()), "no bytes are left in memory"
 
 
 def test_the_slider_changes_decisions_and_never_runs_the_network(
