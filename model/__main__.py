@@ -17,6 +17,7 @@ import numpy as np
 
 from model import registry_commands
 from model.dataset import EXTENSIONS, DatasetError, is_film, read_dataset
+from model.domain import judge
 from model.films import ImageError, XRay, prepare, read_xray
 from model.importing import ImportingError
 from model.inference import Evidence, InferenceError, Predictor
@@ -37,6 +38,8 @@ from utils.settings import Settings, SettingsError, get_settings
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+
+    from model.neighbours import Reference
 
 PROGRAM = "python -m model"
 STANDARD_POINT = "balanced"
@@ -146,6 +149,7 @@ def predict(arguments: argparse.Namespace, settings: Settings) -> int:
     taken: set[str] = set()
     taken_maps: set[str] = set()
     without_heat = False
+    films_known = _reference(version)
     try:
         for path in tqdm(files, unit="film", disable=None, dynamic_ncols=True):
             probability = decision = quality = message = ""
@@ -157,6 +161,18 @@ def predict(arguments: argparse.Namespace, settings: Settings) -> int:
                 report(f"{path}: {message}")
             else:
                 seen = predictor.read(image[None])
+                judged = judge(xray, seen.pooled[0], films_known)
+                if not judged.accepted and not arguments.accept_any:
+                    failed += 1
+                    message = f"Not judged: {judged.reason}"
+                    report(f"{path}: {message}")
+                    quality = "; ".join(remark.message for remark in remarks(xray))
+                    row = (str(path), "", "", repr(threshold), version.name, quality, message)
+                    rows.append(tuple(map(harmless, row)))
+                    continue
+                if not judged.accepted:
+                    message = f"Read although it was refused (--accept-any): {judged.reason}"
+                    report(f"{path}: {message}")
                 value = float(seen.probabilities[0])
                 # repr keeps every digit: a reader of the file must come to the same decision.
                 probability, decision = repr(value), CLASSES[int(value >= threshold)]
@@ -174,7 +190,7 @@ def predict(arguments: argparse.Namespace, settings: Settings) -> int:
                 if arguments.dicom is not None:
                     name = _untaken(path.stem, taken)
                     try:
-                        _write_dicom(path, arguments.dicom / name, xray, seen, threshold, version)
+                        _write_dicom(path, arguments.dicom / name, xray, seen, threshold, version, message)
                         taken.add(name.casefold())
                     except ImageError as error:
                         without += 1
@@ -189,6 +205,17 @@ def predict(arguments: argparse.Namespace, settings: Settings) -> int:
     if arguments.csv is not None:
         print(f"{len(files) - failed} of {len(files)} films read, written to {arguments.csv}.")
     return 1 if failed or without or without_heat else 0
+
+
+def _reference(version: Version) -> Reference | None:
+    """The films that the version learnt from; where they cannot be read, the rest is done without them."""
+    from model.neighbours import Reference
+
+    try:
+        return Reference.load(version)
+    except VersionError as error:
+        report(error)
+        return None
 
 
 def _write_heat_map(film: Path, name: str, folder: Path, xray: XRay, heat: NDArray[np.float32]) -> None:
@@ -216,9 +243,12 @@ def _untaken(name: str, taken: set[str]) -> str:
 
 
 def _write_dicom(
-    path: Path, target: Path, xray: XRay, seen: Evidence, threshold: float, version: Version
+    path: Path, target: Path, xray: XRay, seen: Evidence, threshold: float, version: Version, overruled: str
 ) -> None:
-    """Write one film's result as TARGET-heat-map.dcm and TARGET-report.dcm; ImageError where it cannot be filed."""
+    """Write one film's result as TARGET-heat-map.dcm and TARGET-report.dcm; ImageError where it cannot be filed.
+
+    ``overruled`` says that the picture was refused and read nevertheless; empty for films.
+    """
     if xray.source.dicom is None:
         raise ImageError("This is no DICOM film, so no result can be filed with its study; none was written.")
     from model.dicom_results import Result, dicom_results, meaning_of
@@ -229,7 +259,7 @@ def _write_dicom(
         version=version.name,
         sha256=version.card.sha256,
         meaning=meaning_of(version.card, threshold),
-        remarks=tuple(remark.message for remark in remarks(xray)),
+        remarks=tuple(filter(None, (overruled, *(remark.message for remark in remarks(xray))))),
         heat=None if seen.heat is None else seen.heat[0],
     )
     try:
@@ -385,6 +415,14 @@ def check_data(arguments: argparse.Namespace, settings: Settings) -> int:
     return 0 if found.fit else 1
 
 
+def domain(arguments: argparse.Namespace, settings: Settings) -> int:
+    """How often films, and what is none, are refused; see model/domain_commands.py."""
+    from model.domain_commands import run
+
+    version = _version(arguments, settings)
+    return run(arguments, version, _predictor(version, settings), report=report)
+
+
 def samples(arguments: argparse.Namespace, settings: Settings) -> int:
     """Make the synthetic films that ship with the project."""
     from model.samples import SAMPLES, make_samples
@@ -492,6 +530,11 @@ def _parser(command: str | None) -> argparse.ArgumentParser:
     )
     made.add_argument("--csv", type=Path, metavar="OUT", help=f"columns {', '.join(COLUMNS)}")
     made.add_argument(
+        "--accept-any",
+        action="store_true",
+        help="read pictures too that do not look like films the network can judge; the message then says so",
+    )
+    made.add_argument(
         "--dicom",
         type=Path,
         metavar="DIR",
@@ -573,6 +616,15 @@ def _parser(command: str | None) -> argparse.ArgumentParser:
     )
     made.add_argument("data", type=Path, metavar="DATA_DIR", help="the data set that it was trained on")
     add_choice(made, threshold=False)
+
+    made = add(
+        "domain",
+        domain,
+        "how often films are refused, and pictures that are none; what each quality remark finds",
+        "Files that cannot be read are named on stderr and left out; the exit status is then 1.",
+    )
+    if command == "domain":
+        importlib.import_module("model.domain_commands").add_arguments(made)
 
     made = add("samples", samples, "make the synthetic films that ship with the project")
     made.add_argument("data", type=Path, metavar="DATA_DIR", help="the data set to make them from")
