@@ -23,6 +23,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from model.calibration import logit
+from model.dataset import DatasetError
 from model.explanation import upsample
 from model.intervals import proportion
 from model.opacities import (
@@ -259,7 +260,7 @@ def measure_curves(
     counted and left out.
 
     Raises:
-        ValueError: no film is flagged and warm, or no normal film is passed.
+        DatasetError: no film is flagged and warm, or no normal film is passed.
     """
     probabilities, shares = read(images)
     heat = np.maximum(shares, 0)
@@ -269,7 +270,9 @@ def measure_curves(
     flagged = probabilities >= threshold
     members, fills = np.flatnonzero(warm & flagged), np.flatnonzero(normal & ~flagged)
     if not len(members) or not len(fills):
-        raise ValueError("Deletion and insertion need films that are flagged, and normal ones that are not.")
+        raise DatasetError(
+            "Deletion and insertion need films that are flagged, and normal ones that are not; give more films."
+        )
     found: dict[str, list[Curves]] = {}
     for place, index in enumerate(members):
         maps = {
@@ -344,7 +347,7 @@ def measure_pointing(
 
     Each film has one focal and one lobar opacity, each at one place for all contrasts, and the focal one at a place
     outside the lungs as a control. `find_lungs` gives two masks for a film uint8 (h, w); a film where one is empty is
-    left out. Of the hottest place it is told how often it lies in the opacity (``within``), no further from it than
+    left out. It is told how often the hottest place lies in the opacity (``within``), no further from it than
     half a place of the feature map (``near``), and nearer to that lung than to the other one and no further from it
     than that (``lung``): for the heat map that is shown, and for what has risen beside the untouched film, also
     beneath zero (``change``). A map without heat points nowhere.

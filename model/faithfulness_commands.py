@@ -273,10 +273,9 @@ def _bars() -> Iterator[Progress]:
     with tqdm(unit="", disable=None, dynamic_ncols=True) as bar:
 
         def progress(words: str, done: int, total: int) -> None:
-            if bar.desc != f"{words}: ":
+            if not bar.disable:
+                bar.total, bar.n = total, done
                 bar.set_description(words)
-            bar.total, bar.n = total, done
-            bar.refresh()
 
         yield progress
 

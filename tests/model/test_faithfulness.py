@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from model.__main__ import main
 from model.calibration import sigmoid
+from model.dataset import DatasetError
 from model.explanation import upsample
 from model.faithfulness import (
     TRUTH,
@@ -258,7 +259,7 @@ def test_films_without_heat_are_counted_and_left_out() -> None:
 
 def test_curves_need_flagged_and_normal_films() -> None:
     toy = Toy(np.full((8, 8), 1.5))
-    with pytest.raises(ValueError, match="need films that are flagged"):
+    with pytest.raises(DatasetError, match="need films that are flagged"):
         measure_curves(toy_films(4, bright=0), np.ones(4, bool), toy.read, toy.predict, threshold=0.5)
 
 
@@ -429,6 +430,29 @@ def test_kernels_keep_their_shape_and_normalisations_begin_at_one(tmp_path: Path
 
 
 # ---------------------------------------------------------------- the command
+
+
+def test_every_way_of_parting_a_network_holds_all_its_layers(tmp_path: Path) -> None:
+    """Names that tell no blocks, with scales beside kernels: five parts and the head, none twice."""
+    file = tmp_path / "plain.h5"
+    with h5py.File(file, "w") as stored:
+        weights = stored.create_group("model_weights")
+        names = [f"c{number}" for number in range(12)] + ["last"]
+        weights.attrs["layer_names"] = [*names, "pooling"]
+        for name in names:
+            layer = weights.create_group(name)
+            layer.attrs["weight_names"] = [f"{name}/kernel", f"{name}/bias"]
+            layer[f"{name}/kernel"] = np.zeros((4, 1) if name == "last" else (3, 3, 2, 2))
+            layer[f"{name}/bias"] = np.zeros(2)
+        weights.create_group("pooling").attrs["weight_names"] = np.array([], "S1")
+    blocks = blocks_of(file)
+    assert [block.name for block in blocks] == [
+        "head",
+        *(f"part {part} of 5" for part in (5, 4, 3, 2, 1)),
+    ]
+    paths = [path for block in blocks for path in block.weights]
+    assert len(paths) == len(set(paths)) == 26
+    assert blocks[0].weights == ("/model_weights/last/last/kernel", "/model_weights/last/last/bias")
 
 
 def test_command_says_what_is_wrong(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
