@@ -1,6 +1,6 @@
 """Results as DICOM: the heat map and a report for the study of the opened film, made when asked for and not kept.
 
-A session keeps a film's pixels and no patient data. So the same file is dropped once more; its hash tells that it is
+A session keeps a film's pixels and nothing that says whose they are. So the same file is dropped once more; its hash tells that it is
 the same. The file is out of the server's memory when the two results are made. These lie behind their buttons until the
 page changes next: nothing of them enters the session's state or a cache.
 """
@@ -58,8 +58,8 @@ def panel(reading: Reading, version: Version, threshold: float) -> None:
     count = st.session_state.setdefault(ROUND, 0)
     upload = st.file_uploader("The same DICOM file once more", key=f"dicom-results-{reading.key}-{count}")
     st.caption(
-        "Of a film this page keeps the picture, and nothing about the patient. The patient data of the file you drop "
-        "here go into the two results only and are not kept: both are gone when anything on this page changes."
+        "This page keeps no patient's name, number or date. What the file you drop here says of the patient goes into "
+        "the two results only and is not kept: both are gone when anything on this page changes."
     )
     if upload is None:
         return

@@ -100,7 +100,7 @@ def said(app: AppTest) -> str:
 def test_the_films_own_file_makes_two_downloads(version: Version, downloads: Downloads) -> None:
     app = opened(reading_of(version), version, version.card.operating_point("balanced").threshold)
     assert not downloads.files
-    assert "nothing about the patient" in said(app)
+    assert "no patient's name, number or date" in said(app)
     drop(app, DATA)
     assert len(app.get("download_button")) == 2
     assert set(downloads.files) == {"pneumoscope-heat-map.dcm", "pneumoscope-report.dcm"}
