@@ -169,6 +169,10 @@ def convert(model_file: Path, folder: Path) -> None:
     import openvino
 
     network = keras.models.load_model(model_file, compile=False)
+    if isinstance(
+        network, keras.Sequential
+    ):  # OpenVINO does not find the input's shape of one with a nested network
+        network = keras.Model(network.inputs, network.outputs)
     body, head = split(openvino.convert_model(network))
     for graph, name in ((body, BODY), (head, HEAD)):
         # Half-precision weights on disk would cost the float32 engine its equality with Keras.

@@ -230,8 +230,8 @@ def grad_cam(features: Array, gradient: Array) -> Array:
     """
     count, height, width, channels = features.shape
     weights = gradient.mean((1, 2))
-    heat = np.matmul(features.reshape(count, height * width, channels), weights[:, :, np.newaxis])
-    return np.maximum(heat, 0).reshape(count, height, width)
+    places = features.reshape(count, height * width, channels)
+    return np.maximum(np.einsum("npc,nc->np", places, weights), 0).reshape(count, height, width)
 
 
 # --- a finer map, at many times the cost ---
@@ -550,8 +550,9 @@ def _dense(settings: Mapping[str, Any], weights: dict[str, Array]) -> Layer:
     function, derivative = _ACTIVATIONS[name]
 
     def forward(values: Array) -> tuple[Array, Callable[[Array], Array]]:
-        raw = values @ kernel + bias
-        return function(raw), lambda gradient: (gradient * derivative(raw)) @ kernel.T
+        # Not matmul: for so little work, its threads wait for one another on a busy machine, for 20 ms instead of 0.1.
+        raw = np.einsum("...i,io->...o", values, kernel) + bias
+        return function(raw), lambda gradient: np.einsum("...o,io->...i", gradient * derivative(raw), kernel)
 
     return _alone(forward)
 

@@ -40,7 +40,8 @@ def test_it_measures_everything(tiny_version: Version, tmp_path: Path, films: Pa
     assert result["agreement"]["decisions_equal"] is True
     assert result["memory"]["predictions"] == 20 and result["memory"]["peak"] > 0
     assert result["cold_start"]["process_seconds"] > result["cold_start"]["load_seconds"] > 0
-    assert len(result["targets"]) == 3
+    assert len(result["targets"]) == 4
+    assert "with heat" in result["targets"][-1]["words"] and result["targets"][-1]["value"] > 0
 
 
 def test_no_film_is_an_error(tiny_version: Version, tmp_path: Path) -> None:
