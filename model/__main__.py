@@ -33,6 +33,7 @@ from model.registry import (
     find_version,
     scan_versions,
     write_predictions,
+    write_report,
 )
 from utils.settings import Settings, SettingsError, get_settings
 
@@ -326,6 +327,34 @@ def evaluate(arguments: argparse.Namespace, settings: Settings) -> int:
     return 1 if scoring.unreadable else 0
 
 
+def audit(arguments: argparse.Namespace, settings: Settings) -> int:
+    """What is left of the AUC where something is taken off the films; see model/audit.py."""
+    from model import audit as auditing
+
+    version = _version(arguments, settings)
+    with _progress_bar() as progress:
+        found = auditing.audit(
+            arguments.data,
+            version,
+            _predictor(version, settings),
+            split=arguments.split,
+            most=arguments.films,
+            progress=progress,
+            unreadable=lambda path, reason: report(f"{path}: {reason}"),
+        )
+    # The folder's own path is nobody's business.
+    films = "" if arguments.films is None else f" --films {arguments.films}"
+    command = f"{PROGRAM} audit DATA_DIR --version {version.name} --split {arguments.split}{films} --write"
+    result = found.as_json(command=command)
+    if arguments.json is not None:
+        text = json.dumps(result, indent=2, ensure_ascii=False) + "\n"
+        _replace(arguments.json, lambda path: _write_text(path, text))
+    if arguments.write:
+        write_report(version, "audit", result)
+    print(auditing.as_text(found))
+    return 1 if found.left_out else 0
+
+
 def _write_text(path: Path, text: str) -> None:
     path.write_text(text, encoding="utf-8")
 
@@ -555,6 +584,29 @@ def _parser(command: str | None) -> argparse.ArgumentParser:
     made.add_argument("--split", help="train, val, test or all (default: test where there is one)")
     made.add_argument("--json", type=Path, metavar="OUT", help="all figures")
     made.add_argument("--csv", type=Path, metavar="OUT", help=f"columns {', '.join(PREDICTION_COLUMNS)}")
+
+    made = add(
+        "audit",
+        audit,
+        "can a version cheat: its AUC with the lungs painted over, without borders, without letters",
+        "Unreadable films are named on stderr and left out; the exit status is then 1.",
+    )
+    made.add_argument(
+        "data", type=Path, metavar="DATA_DIR", help="train/…, test/… or the class folders themselves"
+    )
+    add_choice(made, threshold=False)
+    made.add_argument(
+        "--split",
+        default="test",
+        help="train, val, test, all, or validation: the films that the version was validated on (default: test)",
+    )
+    made.add_argument(
+        "--films", type=_positive, metavar="N", help="no more films than this, evenly from all (default: all)"
+    )
+    made.add_argument("--json", type=Path, metavar="OUT", help="all figures")
+    made.add_argument(
+        "--write", action="store_true", help="keep them with the version, for the screen Metrics"
+    )
 
     made = add("list", show_list, "the versions there are, newest first; ▶ is in use")
     made.add_argument("--log", action="store_true", help="what was promoted, rolled back, imported, deleted")

@@ -6,6 +6,7 @@ import streamlit as st
 
 from model.registry import Version, VersionError
 from pages.metrics_parts import (
+    audit,
     certainty,
     common,
     curve_figures,
@@ -36,8 +37,9 @@ OF_FILMS = {
     "Subgroups": subgroup_figures.show,
     "Mistakes": mistakes.show,
 }
-# Training and Versions do not draw the chosen films and go on without them. No docstring: Streamlit would show it.
-SECTIONS = (*OF_FILMS, "Training", "Versions")
+# These do not draw the chosen films and go on without them. No docstring: Streamlit would show it.
+OF_VERSION = {"Shortcuts": audit.show, "Training": training_history.show}
+SECTIONS = (*OF_FILMS, *OF_VERSION, "Versions")
 
 
 def main() -> None:
@@ -104,9 +106,9 @@ def show(in_use: Version) -> None:
         persist_state="session",
         label_visibility="collapsed",
     )
-    if section == "Training":
+    if section in OF_VERSION:
         try:
-            training_history.show(version, picture=downloads.picture())
+            OF_VERSION[section](version, picture=downloads.picture())
         except VersionError as error:
             st.info(str(error), icon=":material/info:")
     elif section == "Versions":
