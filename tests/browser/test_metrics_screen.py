@@ -24,6 +24,7 @@ SECTIONS = (
     "Curves",
     "In practice",
     "Operating points",
+    "How sure",
     "Subgroups",
     "Mistakes",
     "Training",

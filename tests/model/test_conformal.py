@@ -78,7 +78,7 @@ def test_too_few_films_of_a_class_allow_no_verdict_of_the_other() -> None:
 @pytest.mark.parametrize(("rate", "normal", "pneumonia"), [(0.05, 19, 39), (0.1, 30, 55), (0.2, 12, 200)])
 def test_the_error_rate_is_kept_exactly_over_draws(rate: float, normal: int, pneumonia: int) -> None:
     """The chance of not being covered is floor(e (n + 1)) / (n + 1) in each class, however well the network does."""
-    rounds = 3000
+    rounds = 1000
     for apart in (0.3, 1.5):
         random = np.random.default_rng(5)
         missed = np.zeros((rounds, 2))
@@ -101,7 +101,7 @@ def test_the_error_rate_is_kept_exactly_over_draws(rate: float, normal: int, pne
 def test_what_chance_allows_is_what_draws_show() -> None:
     random, films = np.random.default_rng(11), 60
     outside = []
-    for _ in range(1500):
+    for _ in range(400):
         rule = fit(*drawn(random, 40, 80), error_rate=0.1)
         held = coverage(rule, *drawn(random, films, films))
         for part in (held.normal, held.pneumonia):

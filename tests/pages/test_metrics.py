@@ -30,6 +30,7 @@ SECTIONS = (
     "Curves",
     "In practice",
     "Operating points",
+    "How sure",
     "Subgroups",
     "Mistakes",
     "Training",
