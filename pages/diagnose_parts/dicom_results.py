@@ -1,8 +1,8 @@
 """Results as DICOM: the heat map and a report for the study of the opened film, made when asked for and not kept.
 
-A session keeps a film's pixels and nothing that says whose they are. So the same file is dropped once more; its hash tells that it is
-the same. The file is out of the server's memory when the two results are made. These lie behind their buttons until the
-page changes next: nothing of them enters the session's state or a cache.
+A session keeps a film's pixels and nothing that says whose they are. So the same file is dropped once more; its hash
+tells that it is the same. The file is out of the server's memory when the two results are made. These lie behind their
+buttons until the page changes next: nothing of them enters the session's state or a cache.
 """
 
 from __future__ import annotations
@@ -13,7 +13,8 @@ import streamlit as st
 
 from model.films import ImageError
 from model.registry import Version
-from utils import department
+from utils import department, evidence
+from utils.decisions import CANNOT_TELL
 from utils.dropped import let_go
 from utils.readings import Reading, content_key
 
@@ -111,7 +112,11 @@ def result_of(reading: Reading, version: Version, threshold: float) -> Result:
         raise ValueError("only a DICOM film that has been read has a result")
     policy = department.policy_of(version)
     calibration = None if policy is None else policy.calibration
-    sentences = (reading.record, *(remark.message for remark in reading.quality))
+    sentences = [reading.record, *(remark.message for remark in reading.quality)]
+    rule = evidence.rule(version)
+    if rule is not None and rule.verdict(reading.probability) == CANNOT_TELL:
+        rate = f"{rule.error_rate:.0%}".replace("%", " %")
+        sentences.append(f"{CANNOT_TELL} at an error rate of {rate}: read this one carefully.")
     return Result(
         probability=reading.probability,
         threshold=threshold,

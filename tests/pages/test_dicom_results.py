@@ -181,6 +181,20 @@ def test_frame_window_and_record_are_those_of_the_reading(version: Version) -> N
     assert any("Not a film." in text for text in texts)
 
 
+def test_what_cannot_be_told_is_said(version: Version) -> None:
+    from pages.diagnose_parts.dicom_results import result_of
+    from utils import evidence
+
+    rule = evidence.rule(version)
+    assert rule is not None
+    between = (rule.normal_below + min(rule.pneumonia_from, 1)) / 2
+    for probability, count in ((between, 1), (0.0, 0), (1.0, 0)):
+        result = result_of(reading_of(version, probability=probability), version, 0.5)
+        assert (
+            len([text for text in result.remarks if "CANNOT TELL at an error rate of 5 %" in text]) == count
+        )
+
+
 def test_the_sites_own_calibration_is_named(version: Version) -> None:
     from datetime import UTC, datetime
 
