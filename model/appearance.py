@@ -32,6 +32,7 @@ UPSIDE_DOWN_SCORE = -0.2
 CORRECTED_UNLIKENESS = 0.45
 """A picture that is more unlike a film than this once corrected is no film to be corrected."""
 
+_OVERVIEW = 256  # pixels: nothing here looks at anything finer
 _COARSE = 64  # pixels a side that borders are looked for on
 _DEEPEST = 28  # of these that a border may take from each side
 _SAME_LEVEL = 10  # grey levels by which a border may vary
@@ -57,6 +58,12 @@ class _UsualFilms:
     mean: NDArray[np.float64]  # (64,), in standard deviations of the film
     directions: NDArray[np.float64]  # (8, 64), orthonormal rows
     upright: NDArray[np.float64]  # (64,): its product with a film is about 1 upright and about -1 upside down
+
+
+def overview(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """A large film reduced by a whole number to 256 to 511 pixels on its shorter side; a small one as it is."""
+    factor = min(pixels.shape) // _OVERVIEW
+    return pixels if factor < 2 else np.asarray(Image.fromarray(pixels).reduce(factor))
 
 
 def content_box(pixels: NDArray[np.uint8]) -> Box:

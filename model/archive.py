@@ -19,8 +19,8 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import BinaryIO
 
-from model.dataset import CLASSES, EXTENSIONS, SPLITS
-from model.films import MAXIMUM_BYTES
+from model.dataset import CLASSES, DICOM_START, EXTENSIONS, SPLITS, may_be_dicom
+from model.films import MAXIMUM_BYTES, is_dicom
 from model.scoring import ScoringCancelled, Unreadable
 
 MAXIMUM_FILES = 50_000
@@ -48,7 +48,7 @@ class Contents:
     Attributes:
         films: (place in the archive, path in the folder to be), for example ``test/NORMAL/a.png``.
         counts: films by split (``all`` where the ZIP has none) and class.
-        others: files that are no films by their names, and are left alone.
+        others: files that are no films by their names (without an ending: by their first bytes), and are left alone.
         size: bytes of the films, unpacked.
     """
 
@@ -72,7 +72,7 @@ class Unpacked:
 
 
 def contents(source: BinaryIO) -> Contents:
-    """Look at a ZIP's table of contents; nothing is unpacked.
+    """Look at a ZIP's table of contents; nothing is unpacked but the first bytes of files without an ending.
 
     The class folders may lie in ``train``, ``val`` or ``test``, and any number of folders deep; upper or lower case.
 
@@ -193,11 +193,15 @@ def _contents(archive: zipfile.ZipFile) -> Contents:
         parts = _parts(entry)
         if parts is None:
             continue
-        if not parts[-1].lower().endswith(EXTENSIONS) or not _class_position(parts):
+        named = parts[-1].lower().endswith(EXTENSIONS)
+        if not _class_position(parts) or not (named or may_be_dicom(parts[-1])):
             others += 1
             continue
         if entry.flag_bits & 0x1:
             raise ArchiveError("The ZIP is encrypted; pack the folder without a password.")
+        if not named and not _starts_as_dicom(archive, entry):
+            others += 1
+            continue
         if entry.file_size > MAXIMUM_BYTES:
             raise ArchiveError(
                 f"The ZIP holds a film of {entry.file_size / 2**20:,.0f} MB, and at most "
@@ -267,6 +271,24 @@ def _class_position(parts: tuple[str, ...]) -> int:
     """Position of the class folder, counted from 1; 0 where there is none."""
     folders = [part.upper() for part in parts[:-1]]
     return next((number for number, part in enumerate(folders, start=1) if part in CLASSES), 0)
+
+
+def _starts_as_dicom(archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -> bool:
+    """Whether a file without an ending is DICOM by its first bytes; False where they cannot be unpacked."""
+    try:
+        with archive.open(entry) as packed:
+            return is_dicom(packed.read(DICOM_START))
+    except (
+        zipfile.BadZipFile,
+        zlib.error,
+        lzma.LZMAError,
+        EOFError,
+        ValueError,
+        NotImplementedError,
+        RuntimeError,
+        OSError,
+    ):
+        return False
 
 
 def _write(archive: zipfile.ZipFile, entry: zipfile.ZipInfo, target: Path, *, most: int) -> int:

@@ -12,17 +12,21 @@ import re
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
+
+from model.films import is_dicom
 
 CLASSES = ("NORMAL", "PNEUMONIA")
 """Class names; the position of a name is its label, so PNEUMONIA is 1."""
 
 SPLITS = ("train", "val", "test")
 EXTENSIONS = (".jpg", ".jpeg", ".png", ".dcm", ".dicom")
+DICOM_START = 132
+"""Bytes of a file that tell whether it is DICOM."""
 
 ValidationMethod = Literal["edges", "blocks", "patients", "films"]
 
@@ -129,20 +133,27 @@ def read_dataset(folder: Path, *, both_classes: bool = True) -> Dataset:
 
 
 def is_film(path: Path) -> bool:
-    """Whether a file of a folder is taken for a film: by its ending, or as DICOM without an ending, as on discs from
-    hospitals (their table of contents, DICOMDIR, is none)."""
+    """Whether a file of a folder is taken for a film: by its ending, or by its content where its name has none."""
     if path.name.startswith(".") or not path.is_file():
         return False
     if path.suffix.lower() in EXTENSIONS:
         return True
-    # Names there are often numbers with dots: 1.2.840.113619.2.5.
-    if path.name.upper() == "DICOMDIR" or not (path.suffix == "" or path.suffix[1:].isdigit()):
+    if not may_be_dicom(path.name):
         return False
     try:
         with path.open("rb") as stream:
-            return stream.read(132)[128:] == b"DICM"
+            return is_dicom(stream.read(DICOM_START))
     except OSError:
         return False
+
+
+def may_be_dicom(name: str) -> bool:
+    """Whether a file of this name may be DICOM though it has no ending, as on discs from hospitals.
+
+    Names there are often numbers with dots: 1.2.840.113619.2.5. Their table of contents, DICOMDIR, is no film.
+    """
+    ending = PurePath(name).suffix
+    return name.upper() != "DICOMDIR" and (ending == "" or ending[1:].isdigit())
 
 
 def _image_files(folder: Path) -> list[Path]:

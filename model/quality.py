@@ -36,7 +36,7 @@ from typing import Literal, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from model.appearance import content_box, correction
+from model.appearance import content_box, correction, overview
 from model.films import DicomFacts, XRay, prepare
 
 SMALLEST_SIDE = 224  # the network's own input: anything smaller has to be enlarged
@@ -50,6 +50,7 @@ BLURRED = 0.57
 LARGE_BORDERS = 0.2
 FEWEST_CROPPED = 64  # pixels a side that a crop leaves
 COLOUR_SHARE = 0.01
+SAMPLED_SIDE = 512  # exposure is judged on about this many rows and columns; more would only cost time
 TRAINING_AGES = range(1, 6)  # whole years: children of one to five
 TRAINING_VIEWS = ("PA", "AP")
 
@@ -78,9 +79,12 @@ def remarks(xray: XRay) -> tuple[Remark, ...]:
     """
     pixels = xray.pixels
     height, width = pixels.shape
-    low, high = np.percentile(pixels, [5, 95])
-    mean = float(pixels.mean())
-    found = [*_dicom_remarks(xray.source.dicom), *_orientation_remark(pixels)]
+    step = max(1, min(height, width) // SAMPLED_SIDE)
+    sampled = np.ascontiguousarray(pixels[::step, ::step])
+    small = overview(pixels)
+    low, high = np.percentile(sampled, [5, 95])
+    mean = float(sampled.mean())
+    found = [*_dicom_remarks(xray.source.dicom), *_orientation_remark(small)]
     if xray.source.colour_share > COLOUR_SHARE:
         found.append(
             Remark(
@@ -110,14 +114,14 @@ def remarks(xray: XRay) -> tuple[Remark, ...]:
         found.append(Remark("too-bright", f"The film is very bright: {exposure}"))
     if high - low < LOWEST_CONTRAST:
         found.append(Remark("low-contrast", f"The film has little contrast: {exposure}"))
-    found.extend(_clipped_remark(pixels))
-    if min(height, width) >= SMALLEST_SIDE and sharpness(pixels) < BLURRED:
+    found.extend(_clipped_remark(sampled))
+    if min(height, width) >= SMALLEST_SIDE and sharpness(small) < BLURRED:
         found.append(
             Remark(
                 "blurred", "The film looks blurred: use the original file, or check whether the child moved."
             )
         )
-    found.extend(_border_remark(pixels))
+    found.extend(_border_remark(small))
     return tuple(found)
 
 

@@ -25,6 +25,7 @@ from PIL import Image, ImageDraw, ImageFilter, ImageFont, ImageOps
 
 SIDES = ("choose", "measure")
 PARTS = 4
+SMALLEST_CUT = 100  # pixels a side; parts of smaller photographs would be too small to be read
 PROJECT = Path(__file__).resolve().parent.parent
 
 # scikit-image's pictures that show no scene: what they are instead
@@ -126,11 +127,13 @@ def _faces() -> NDArray[np.float64]:
 def _photograph(
     side: str, kind: str, name: str, image: Image.Image, random: np.random.Generator
 ) -> Iterator[Strange]:
-    """A photograph in colour and in grey, its negative, and parts of it in grey."""
+    """A photograph in colour and in grey, its negative, and parts of it in grey where it is large enough."""
     grey = image.convert("L")
     yield Strange(side, kind, name, image)
     yield Strange(side, f"{kind}, grey", name, grey)
     yield Strange(side, f"{kind}, grey", f"{name}-negative", ImageOps.invert(grey))
+    if min(image.size) < SMALLEST_CUT:
+        return
     for number in range(PARTS):
         share = random.uniform(0.3, 0.8)
         width, height = max(32, int(share * image.width)), max(32, int(share * image.height))

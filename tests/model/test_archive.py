@@ -67,6 +67,24 @@ def test_junk_and_other_files_stay_inside(tmp_path: Path) -> None:
     assert files == sorted(GOOD)
 
 
+@pytest.mark.parametrize("compression", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED])
+def test_dicom_without_an_ending_is_found_by_its_content(tmp_path: Path, compression: int) -> None:
+    dicom = bytes(128) + b"DICM" + bytes(500)
+    files = {
+        "NORMAL/IM000001": dicom,
+        "PNEUMONIA/1.2.840.113619.2": dicom,
+        "NORMAL/README": b"text",
+        "NORMAL/DICOMDIR": dicom,
+        "IM000002": dicom,
+    }
+    source = packed(files, compression=compression)
+    assert contents(source).counts == {"all": {"NORMAL": 1, "PNEUMONIA": 1}}
+    assert contents(source).others == 3
+    films = read_dataset(unpack(source, tmp_path).folder).films
+    assert [film.path.name for film in films] == ["IM000001", "1.2.840.113619.2"]
+    assert films[0].path.read_bytes() == dicom
+
+
 def link() -> io.BytesIO:
     target = packed(GOOD)
     with zipfile.ZipFile(target, "a") as archive_:

@@ -151,7 +151,8 @@ def test_too_few_films_for_two_sides_are_refused() -> None:
 
 def test_films_are_known_by_their_ending_or_as_dicom_without_one(tmp_path: Path) -> None:
     dicom = bytes(128) + b"DICM"
-    named = {"a.PNG": b"", "b.dcm": b"", "c.DICOM": b"", "IM000001": dicom, "1.2.840.113619.2": dicom}
+    bare = b"\x08\x00\x05\x00CS\x0a\x00ISO_IR 100"  # as older machines write it, without the 128 bytes before
+    named = {"a.PNG": b"", "b.dcm": b"", "c.DICOM": b"", "IM1": dicom, "1.2.840.113619.2": dicom, "IM2": bare}
     others = {"README": b"text", "DICOMDIR": dicom, "short": b"DICM", "d.txt": dicom, ".hidden.dcm": dicom}
     for name, content in (named | others).items():
         (tmp_path / name).write_bytes(content)
