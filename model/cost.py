@@ -95,7 +95,7 @@ def measure_cost(data: Path, config: TrainingConfig, *, width: float = 1.0) -> C
         started = monotonic()
         raw_probabilities(released, training.pixels[:BATCH])
         a_film = (monotonic() - started) / len(training.pixels[:BATCH])
-        passes = len(held) * (1 + config.calibration_views) + len(dataset.split("test"))
+        passes = len(films) + len(held) * (1 + config.calibration_views) + len(dataset.split("test"))
     return Cost(
         parameters=parameters,
         trainable_parameters=trainable,

@@ -202,7 +202,7 @@ class _KerasNetwork:
             raise InferenceError("Neither OpenVINO nor TensorFlow is installed; run 'make setup'.") from None
 
         network = keras.models.load_model(model_file, compile=False)
-        with_features = keras.Model(network.inputs, [network.outputs[0], _keras_features(keras, network)])
+        with_features = keras.Model(network.inputs, [network.outputs[0], keras_features(keras, network)])
 
         @tensorflow.function(input_signature=[tensorflow.TensorSpec((1, *input_size, 3), tensorflow.uint8)])
         def run(image: Any) -> Any:
@@ -224,7 +224,7 @@ class _KerasNetwork:
             yield [value], alone[np.newaxis]
 
 
-def _keras_features(keras: Any, network: Any) -> Any:
+def keras_features(keras: Any, network: Any) -> Any:
     """The feature map of the last convolution as a tensor of ``network``, also where a network is nested in it."""
     try:
         *nested, layer = feature_layer(network)

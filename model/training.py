@@ -8,7 +8,8 @@
    statistics for its averaged weights first, its normalisations are folded into the convolutions and its weights
    rounded to bf16 precision. From here on everything is measured on the very network that is saved.
 4. Validation films give the calibration, which is folded into the last layer, and the operating points. The test
-   split, where there is one, is measured last and once; nothing is chosen by it.
+   split, where there is one, is measured last and once; nothing is chosen by it. The same pass over all films gives
+   the features by which films are found alike (`model.neighbours`).
 
 A run lives in a folder of its own, ``<out>.run`` unless named, until its version folder stands: ``config.json``,
 ``checkpoint.npz`` (replaced after each epoch), ``history.csv`` and ``tensorboard/``. After a kill it goes on from there
@@ -43,6 +44,8 @@ from model.datacheck import width_auc
 from model.dataset import fingerprint, hold_out, read_dataset
 from model.evaluation import evaluate
 from model.fitting import CHECKPOINT, HISTORY, TENSORBOARD, Fitted, fit
+from model.inference import keras_features
+from model.neighbours import INDEX_FILE, PARTS, PooledFilms, reduced, write_features, write_index
 from model.progress import Phase as Phase
 from model.progress import Progress as Progress
 from model.progress import Stop as Stop
@@ -50,7 +53,7 @@ from model.progress import TrainingError as TrainingError
 from model.progress import TrainingStopped as TrainingStopped
 from model.progress import Watch, in_one_sentence
 from model.recipes import TrainingConfig, default_config
-from model.registry import CLASSES, Card, Predictions, Version, write_version
+from model.registry import CLASSES, FEATURES_FILE, Card, Predictions, Version, write_version
 from model.smoke import sample_images
 
 if TYPE_CHECKING:
@@ -325,6 +328,28 @@ def raw_probabilities(
     return np.concatenate(parts)[:, 0].astype(np.float64)
 
 
+def pooled_features(
+    network: keras.Model, pixels: NDArray[np.uint8], told: Callable[[], None] = lambda: None
+) -> tuple[NDArray[np.float64], NDArray[np.float32]]:
+    """`raw_probabilities`, and the means of the last feature map over height and width, float32 ``(n, c)``."""
+    import keras
+    import tensorflow as tf
+
+    both = keras.Model(network.inputs, [network.outputs[0], keras_features(keras, network)])
+
+    @tf.function(input_signature=[tf.TensorSpec(network.input_shape, tf.float32)])
+    def forward(images: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        raw, features = both(images, training=False)
+        return raw, tf.reduce_mean(tf.cast(features, tf.float32), (1, 2))
+
+    parts = []
+    for start in range(0, len(pixels), PASS):
+        raw, pooled = forward(three_channels(pixels[start : start + PASS, ..., None]))
+        parts.append((raw.numpy()[:, 0].astype(np.float64), pooled.numpy()))
+        told()
+    return np.concatenate([raw for raw, _ in parts]), np.concatenate([pooled for _, pooled in parts])
+
+
 def raw_probabilities_of_views(
     network: keras.Model, films: Films, config: TrainingConfig, told: Callable[[], None] = lambda: None
 ) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
@@ -409,11 +434,9 @@ def _write(
     import pandas
 
     measured = {split: part for split, part in films.items() if split != "training"}
-    told = watch.counter("testing", sum(-(-len(part.labels) // PASS) for part in measured.values()))
-    predictions = {
-        split: _predictions(source.root, part, raw_probabilities(network, part.pixels, told))
-        for split, part in measured.items()
-    }
+    told = watch.counter("testing", sum(-(-len(part.labels) // PASS) for part in films.values()))
+    read = {split: pooled_features(network, part.pixels, told) for split, part in films.items()}
+    predictions = {split: _predictions(source.root, part, read[split][0]) for split, part in measured.items()}
     metrics = {
         split: {
             point.name: evaluate(stored.labels, stored.probabilities, threshold=point.threshold).as_json()
@@ -471,9 +494,36 @@ def _write(
     )
     saved = run / "model.h5"
     save_network(network, saved)
-    return write_version(
+    version = write_version(
         out, model_file=saved, card=card, history=pandas.read_csv(run / HISTORY), predictions=predictions
     )
+    _write_features(version, source.root, films, {split: pooled for split, (_, pooled) in read.items()})
+    return version
+
+
+def _write_features(
+    version: Version, root: Path, films: dict[str, Films], pooled: dict[str, NDArray[np.float32]]
+) -> None:
+    """What the network sees of its own films, for `model.neighbours`; the version stands without it too."""
+    parts = [part for part in PARTS if part in films]
+    reference = reduced(
+        PooledFilms(
+            files=tuple(
+                film.path.relative_to(root).as_posix() for part in parts for film in films[part].films
+            ),
+            labels=np.concatenate([films[part].labels for part in parts]),
+            subgroups=tuple(film.subgroup for part in parts for film in films[part].films),
+            parts=tuple(part for part in parts for _ in films[part].films),
+            pooled=np.concatenate([pooled[part] for part in parts]),
+        )
+    )
+    try:
+        write_features(version.folder / FEATURES_FILE, reference, sha256=version.card.sha256)
+        write_index(version.folder / INDEX_FILE, reference)
+    except OSError as error:
+        logging.getLogger(__name__).warning(
+            "the features of %s could not be written: %s", version.name, error
+        )
 
 
 def _scaling(network: keras.Model, scaling: str) -> str:

@@ -15,7 +15,10 @@ from model import architectures, training
 from model.architectures import ARCHITECTURES
 from model.batches import changed_batches, doubled, load_films, targets
 from model.dataset import DatasetError, read_dataset
+from model.films import prepare, read_xray
 from model.fitting import compile_network, fit, trained_part
+from model.inference import Predictor
+from model.neighbours import Reference
 from model.progress import Progress, Stop, TrainingError, TrainingStopped, Watch
 from model.recipes import default_config
 from model.registry import list_versions, read_version
@@ -99,6 +102,29 @@ def test_stored_predictions_are_those_of_the_saved_network(
         pixels = np.stack([prepare(read_xray((films / name).read_bytes()).pixels) for name in stored.files])
         raw = network(pixels.astype(np.float32)).numpy()[:, 0]
         np.testing.assert_allclose(stored.probabilities, read.card.calibration.apply(raw), atol=1e-5)
+
+
+def test_a_version_comes_with_the_features_of_its_films(
+    version: tuple[Path, list[Progress]], films: Path, tmp_path: Path
+) -> None:
+    read = read_version(version[0])
+    reference = Reference.load(read)
+    assert reference is not None
+    validation = read.predictions("validation")
+    assert [reference.files[index] for index in reference.of("validation")] == list(validation.files)
+    assert [reference.files[index] for index in reference.of("test")] == list(read.predictions("test").files)
+    assert len(reference) == 36
+    trained = {reference.files[index] for index in reference.of("training")}
+    assert trained.isdisjoint(validation.files)
+    assert all((films / name).is_file() for name in trained)
+    # As the film is read when it is served: the nearest film is the film itself.
+    name = reference.files[int(reference.of("training")[5])]
+    predictor = Predictor.load(read, cache=tmp_path, precision="f32")
+    image = prepare(read_xray((films / name).read_bytes()).pixels, size=read.card.input_size)
+    nearest = reference.nearest(predictor.read(image[None]).pooled[0])
+    assert nearest[0].file == name
+    assert nearest[0].label == int("PNEUMONIA" in name)
+    assert nearest[0].distance < 0.2 * nearest[1].distance
 
 
 def test_unchanged_views_give_what_the_network_gives(films: Path) -> None:
