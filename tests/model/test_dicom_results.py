@@ -6,6 +6,7 @@ import io
 import logging
 import shutil
 import subprocess
+import sys
 import warnings
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -528,3 +529,15 @@ def test_nothing_is_written_to_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     monkeypatch.setenv("TMPDIR", str(tmp_path))
     dicom_results(original(), RESULT)
     assert not list(tmp_path.iterdir())
+
+
+def test_highdicom_is_loaded_only_when_results_are_asked_for() -> None:
+    code = (
+        "import sys, model.__main__, model.dicom, pages.diagnose_parts.dicom_results\n"
+        "print([name for name in sys.modules if name.startswith(('highdicom', 'model.dicom_results'))])"
+    )
+    project = Path(__file__).parents[2]
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=project, capture_output=True, text=True, check=True
+    )
+    assert done.stdout.strip() == "[]"
