@@ -399,6 +399,33 @@ def features(arguments: argparse.Namespace, settings: Settings) -> int:
         )
 
 
+def certainty(arguments: argparse.Namespace, settings: Settings) -> int:
+    """Measure verdicts, risk, films alike and views of a version; see model/certainty_report.py."""
+    from model import certainty_report
+
+    version = _version(arguments, settings)
+    try:
+        found = certainty_report.measure(version)
+    except ValueError as error:
+        raise CommandError(str(error)) from None
+    if arguments.search:
+        found["search_ms"] = certainty_report.measure_search(version)
+    if arguments.views is not None:
+        with _progress_bar() as progress:
+            found["views"] = certainty_report.measure_views(
+                arguments.views,
+                version,
+                _predictor(version, settings),
+                films=arguments.films,
+                progress=progress,
+            )
+    if arguments.json is not None:
+        text = json.dumps(found, indent=2) + "\n"
+        _replace(arguments.json, lambda path: _write_text(path, text))
+    print(certainty_report.as_text(found))
+    return 0
+
+
 def show_list(arguments: argparse.Namespace, settings: Settings) -> int:
     """The versions there are, newest first; damaged ones on stderr make the exit status 1."""
     place = _place(settings)
@@ -677,6 +704,23 @@ def _parser(command: str | None) -> argparse.ArgumentParser:
     )
     if command == "domain":
         importlib.import_module("model.domain_commands").add_arguments(made)
+
+    made = add(
+        "certainty",
+        certainty,
+        "how sure a version is: verdicts at an error rate, risk, films alike",
+        "From its stored predictions and features.",
+    )
+    add_choice(made, threshold=False)
+    made.add_argument("--search", action="store_true", help="time the search for films alike too")
+    made.add_argument(
+        "--views",
+        type=Path,
+        metavar="DATA_DIR",
+        help="measure views of validation films of this data set too",
+    )
+    made.add_argument("--films", type=_positive, default=200, metavar="N", help="films to view (default 200)")
+    made.add_argument("--json", type=Path, metavar="OUT", help="all figures")
 
     made = add("samples", samples, "make the synthetic films that ship with the project")
     made.add_argument("data", type=Path, metavar="DATA_DIR", help="the data set to make them from")

@@ -8,7 +8,7 @@ from pathlib import Path
 import streamlit as st
 
 from model.conformal import ERROR_RATE as STANDARD_RATE
-from model.conformal import Rule, fit
+from model.conformal import Rule, fit, meeting_rate
 from model.neighbours import Reference
 from model.registry import FEATURES_FILE, PREDICTIONS_FOLDER, Version
 
@@ -50,6 +50,18 @@ def rule(version: Version, error_rate: float) -> Rule:
 def _rule(stamp: str, error_rate: float, _version: Version) -> Rule:
     films = _version.predictions("validation")
     return fit(films.labels, films.probabilities, error_rate=error_rate)
+
+
+def meeting(version: Version) -> float:
+    """The error rate from which on no validation film could be either class; errors as :func:`rule`."""
+    stamp = _stamp(version.folder / PREDICTIONS_FOLDER / "validation.csv")
+    return _meeting(f"{stamp} {version.name}", version)
+
+
+@st.cache_resource(max_entries=12, show_spinner=False)
+def _meeting(stamp: str, _version: Version) -> float:
+    films = _version.predictions("validation")
+    return meeting_rate(films.labels, films.probabilities)
 
 
 def reference(version: Version) -> Reference | None:

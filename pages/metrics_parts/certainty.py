@@ -56,7 +56,9 @@ def verdicts(context: Context) -> None:
     st.caption(
         f"Fitted to {rule.normal:,} NORMAL and {rule.pneumonia:,} PNEUMONIA validation films, each class by itself "
         "(split-conformal by class). The promise: of films like these, at most the error rate of each class is given "
-        "the verdict of the other. On the validation films it holds by construction; other films are the test of it."
+        "the verdict of the other. On the validation films it holds by construction; other films are the test of it. "
+        f"From {common.share(certainty.meeting(context.version))} on, a larger rate leaves more films open, not fewer: "
+        "what is left open is then like few films of either class."
     )
     st.markdown("##### What each verdict holds")
     st.table(
