@@ -290,14 +290,13 @@ CHANGES: tuple[Change, ...] = (
     Change(
         LUNGS_OUT, "Lungs painted over", "No lungs",
         "Both lung fields and a narrow edge around them are painted over.",
-        "What it tells without lungs. 0.5 would be nothing; the rest is heart, diaphragm, position, and what is "
-        "beside the chest.",
+        "What it tells without lungs: 0.5 would be nothing.",
         _lungs_out, painted=True,
     ),
     Change(
         "chest-out", "Lungs and all between them painted over", "No chest",
         "The convex hull of both lungs is painted over: lungs, heart, spine, the domes of the diaphragm.",
-        "What it tells from neck, arms, belly and borders alone, where no sign of pneumonia is.",
+        "What it tells from neck, arms, belly and borders, where pneumonia cannot be seen.",
         _chest_out, painted=True,
     ),
     Change(

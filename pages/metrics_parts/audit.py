@@ -7,6 +7,7 @@ import streamlit as st
 
 from model.audit import (
     CHANGE,
+    FULL,
     LUNGS_OUT,
     SIZE,
     Audit,
@@ -23,7 +24,7 @@ from model.films import prepare, read_xray
 from model.lungs import find_lungs
 from model.registry import Version
 from model.samples import sample_files
-from pages.metrics_parts.common import Picture, Row, bounds, csv_button
+from pages.metrics_parts.common import Picture, Row, csv_button
 from utils import audit_charts, charts
 
 EXAMPLES = 2
@@ -94,16 +95,22 @@ def figures(version: Version, found: Audit, *, picture: Picture) -> None:
 
 
 def rows(views: tuple[View, ...]) -> list[Row]:
-    """One row a view, with what was done and what it says in words."""
-    return [
-        {
-            "Film": f"**{name_of(view)}**: {_change(view).done}",
-            "AUC (95 % interval)": charts.interval_in_words(view.auc, view.interval),
-            "Full film less this": _difference(view),
-            "In words": f"{in_words(view)} :small[{_change(view).question}]",
-        }
-        for view in views
-    ]
+    """One row a view, with what it says in words; what was done, and why, stands with the first fill of a change."""
+    table: list[Row] = []
+    told: set[str] = set()
+    for view in views:
+        change = _change(view)
+        more = "" if view.key in told else f": {change.done} {change.question}"
+        told.add(view.key)
+        table.append(
+            {
+                "Film": f"**{name_of(view)}**{more}",
+                "AUC (95 % interval)": charts.interval_in_words(view.auc, view.interval),
+                "Full film less this": _difference(view),
+                "In words": in_words(view),
+            }
+        )
+    return table
 
 
 def _change(view: View) -> Change:
@@ -111,9 +118,12 @@ def _change(view: View) -> Change:
 
 
 def _difference(view: View) -> str:
+    if view.key == FULL:
+        return "–"
     if view.difference_interval is None:
         return f"{view.difference:+.3f}"
-    return f"{view.difference:+.3f} ({bounds(view.difference_interval, percent=False)})"
+    low, high = view.difference_interval.low, view.difference_interval.high
+    return f"{view.difference:+.3f} ({low:+.3f} to {high:+.3f})"
 
 
 def csv_rows(views: tuple[View, ...]) -> list[Row]:
