@@ -9,10 +9,12 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING
 
+import numpy as np
 import streamlit as st
 
 from model import conformal, domain
 from model.conformal import Rule
+from model.neighbours import Reference
 from model.registry import Version, VersionError
 from utils import certainty, data_sets
 from utils.settings import Settings
@@ -57,6 +59,11 @@ def left_open(version: Version, rule: Rule) -> float | None:
         return None
 
 
+def usual_distance(version: Version, films: Reference) -> float | None:
+    """Median over the validation films of the mean distance to the training films nearest to them; None without any."""
+    return _usual_distance(certainty.features_stamp(version), films)
+
+
 def picture_of(name: str, settings: Settings) -> str:
     """A training film by its name in the version, small, as a data: address; empty where it is not at hand.
 
@@ -70,6 +77,12 @@ def picture_of(name: str, settings: Settings) -> str:
             if picture:
                 return picture
     return ""
+
+
+@st.cache_resource(max_entries=3, show_spinner=False)
+def _usual_distance(stamp: str, _films: Reference) -> float | None:
+    found = _films.distances("validation")
+    return float(np.median(found)) if found.size else None
 
 
 @st.cache_resource(max_entries=100, show_spinner=False)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import streamlit as st
 
-from model.neighbours import NEAREST, Neighbour
+from model.neighbours import NEAREST, Neighbour, Reference
 from model.registry import VersionError
 from pages.diagnose_parts.common import Opened
 from utils import certainty, evidence, look
@@ -39,8 +39,20 @@ def show(opened: Opened) -> None:
     )
     gallery(found)
     st.caption(
-        "Alike as the network sees them: the distance between the pooled features of its last convolution; 0 would be "
-        "the same film. These films are what the network learnt from. They explain its answer and do not prove it."
+        f"Alike as the network sees them, in the features of its last convolution; at distance 0 lies the same film. "
+        f"{how_far(opened, reference, found)}These films are what the network learnt from: they explain its answer and "
+        "do not prove it."
+    )
+
+
+def how_far(opened: Opened, reference: Reference, found: tuple[Neighbour, ...]) -> str:
+    """How far this film lies from them, beside what is usual; empty where the version cannot tell."""
+    usual = evidence.usual_distance(opened.version, reference)
+    if usual is None or not found:
+        return ""
+    mean = sum(neighbour.distance for neighbour in found) / len(found)
+    return (
+        f"This film lies {mean:.1f} from them on average, half of the validation films {usual:.1f} or less. "
     )
 
 
@@ -68,7 +80,7 @@ def gallery(found: tuple[Neighbour, ...]) -> None:
             "Their pictures are not at hand: set PNEUMOSCOPE_DATA to the folder that holds the training films."
         )
         return
-    grid = st.grid(min_column_width=130, gap="small", key="alike")
+    grid = st.grid(min_column_width=165, gap="small", key="alike")
     for neighbour, picture in zip(found, pictures, strict=True):
         with grid.cell():
             if picture:
@@ -76,7 +88,7 @@ def gallery(found: tuple[Neighbour, ...]) -> None:
             else:
                 st.caption("This film is not at hand.")
             st.markdown(
-                f"**{label_of(neighbour)}**  \n{neighbour.distance:.2f} "
+                f"**{label_of(neighbour)}**  \nDistance {neighbour.distance:.2f}  \n"
                 f":small[{look.plain(neighbour.file.rpartition('/')[2])}]"
             )
 
@@ -84,5 +96,6 @@ def gallery(found: tuple[Neighbour, ...]) -> None:
 def label_of(neighbour: Neighbour) -> str:
     """The reference label with its shape, and what is known beyond it: "▲ PNEUMONIA, virus"."""
     label = PNEUMONIA if neighbour.label else NORMAL
-    subgroup = f", {look.plain(neighbour.subgroup)}" if neighbour.subgroup else ""
+    known = neighbour.subgroup and neighbour.subgroup.upper() != label
+    subgroup = f", {look.plain(neighbour.subgroup)}" if known else ""
     return f"{SHAPES[label]} {label}{subgroup}"

@@ -58,8 +58,8 @@ def promise(rule: Rule) -> str:
     """What a verdict at this error rate promises."""
     share = _percent(rule.error_rate)
     return (
-        f"At most **{share} of the films with pneumonia** are called NORMAL, and at most **{share} of those without** "
-        "PNEUMONIA. Where that cannot be kept the verdict is CANNOT TELL: "
+        f"At most **{share} of the films with pneumonia** are called NORMAL, and at most **{share} of the films "
+        "without** are called PNEUMONIA. Where that cannot be kept the verdict is CANNOT TELL: "
         + ("the film could be either." if rule.either else "the film is like few of either kind.")
     )
 

@@ -15,8 +15,8 @@ from streamlit.testing.v1 import AppTest
 
 from model.films import prepare, read_xray
 from model.inference import Predictor
-from model.neighbours import FEATURES_FILE, PooledFilms, reduced, write_features
-from model.registry import Version, read_version
+from model.neighbours import PooledFilms, reduced, write_features
+from model.registry import FEATURES_FILE, Version, read_version
 from tests import made_films
 from tests.model import dicom_films as made
 from utils import certainty, session
@@ -292,7 +292,7 @@ def write_training_films(folder: Path, version: Version, predictor: Predictor, c
         files=tuple(files),
         labels=labels_,
         subgroups=tuple("virus" if label else "" for label in labels_),
-        parts=("training",) * count,
+        parts=tuple("training" for _ in files),
         pooled=np.stack(pooled),
     )
     write_features(version.folder / FEATURES_FILE, reduced(films), sha256=version.card.sha256)
