@@ -5,6 +5,10 @@ regions inside the chest. Only pairs that look whole are kept as examples. Each 
 wider crops, shift, rotation, mirroring, exposure, black edges) and, above all, soft opacities are painted *into* the
 lungs of the changed film while its mask stays whole: so the regressions learn outlines that do not end at a shadow.
 Validation films, and all test films, take no part; a tenth of the examples is kept out to measure on.
+
+The atlas that comes with the project was made by the first form of this module, by the same steps on 830 examples with
+8 copies of each, drawn in another order: Dice 0.905 on average on the copies of those kept out, which bear opacities
+and are cropped and exposed anew. Made again it will differ in detail, and the figures of an audit with it.
 """
 
 from __future__ import annotations

@@ -98,6 +98,22 @@ def test_geometry_does_not_hang_on_the_pixels_that_are_to_be_had() -> None:
     assert np.abs(drawn[0] - augment(double, side=32, recipe=OFF).numpy()).mean() > 5
 
 
+def test_collimated_frames_more_films_anew_than_films_does() -> None:
+    import tensorflow as tf
+
+    even = np.full((200, 32, 32, 1), 100, np.uint8)
+
+    def framed(name: str) -> float:
+        tf.random.set_seed(4)
+        recipe = replace(OFF, borders=RECIPES[name].borders)
+        changed = augment(even, side=32, recipe=recipe).numpy()
+        edges = np.concatenate([changed[:, 0], changed[:, -1], changed[:, :, 0], changed[:, :, -1]], axis=1)
+        return float((np.abs(edges - 100).max(axis=(1, 2)) > 50).mean())
+
+    assert framed("collimated") > 0.75
+    assert framed("films") < 0.45
+
+
 def test_recipes_of_the_seeds_are_what_the_seeds_say() -> None:
     finetuned = RECIPES["finetuned"]
     assert (finetuned.zoom, finetuned.shift, finetuned.shear, finetuned.flip) == (0.2, 0.15, 0.15, False)
