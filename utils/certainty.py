@@ -10,7 +10,7 @@ import streamlit as st
 from model.conformal import ERROR_RATE as STANDARD_RATE
 from model.conformal import Rule, fit, meeting_rate
 from model.neighbours import Reference
-from model.registry import FEATURES_FILE, PREDICTIONS_FOLDER, Version
+from model.registry import FEATURES_FILE, PREDICTIONS_FOLDER, Predictions, Version
 
 ERROR_RATE = "error-rate"
 """Key of the slider: percent, one for all screens of a session."""
@@ -42,26 +42,35 @@ def rule(version: Version, error_rate: float) -> Rule:
         VersionError: the version has no validation predictions, or they are damaged.
         ValueError: they hold films of one class only.
     """
-    stamp = _stamp(version.folder / PREDICTIONS_FOLDER / "validation.csv")
-    return _rule(f"{stamp} {version.name} {version.card.calibration!r}", error_rate, version)
+    return _rule(_validation_stamp(version), error_rate, version)
 
 
 @st.cache_resource(max_entries=200, show_spinner=False)
 def _rule(stamp: str, error_rate: float, _version: Version) -> Rule:
-    films = _version.predictions("validation")
+    films = _validation(stamp, _version)
     return fit(films.labels, films.probabilities, error_rate=error_rate)
 
 
 def meeting(version: Version) -> float:
     """The error rate from which on no validation film could be either class; errors as :func:`rule`."""
-    stamp = _stamp(version.folder / PREDICTIONS_FOLDER / "validation.csv")
-    return _meeting(f"{stamp} {version.name}", version)
+    return _meeting(_validation_stamp(version), version)
 
 
 @st.cache_resource(max_entries=12, show_spinner=False)
 def _meeting(stamp: str, _version: Version) -> float:
-    films = _version.predictions("validation")
+    films = _validation(stamp, _version)
     return meeting_rate(films.labels, films.probabilities)
+
+
+@st.cache_resource(max_entries=3, show_spinner=False)
+def _validation(stamp: str, _version: Version) -> Predictions:
+    return _version.predictions("validation")
+
+
+def _validation_stamp(version: Version) -> str:
+    """Changes with the films' probabilities, which a site's own calibration moves too."""
+    file = version.folder / PREDICTIONS_FOLDER / "validation.csv"
+    return f"{_stamp(file)} {version.name} {version.card.calibration!r}"
 
 
 def reference(version: Version) -> Reference | None:
