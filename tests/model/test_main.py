@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import pydicom
 import pytest
+from numpy.typing import NDArray
 from PIL import Image
 
 from model.__main__ import main
@@ -21,6 +22,7 @@ from model.reading_table import COLUMNS
 from model.registry import Version
 from tests.conftest import TINY_NAME
 from tests.model import dicom_films as made
+from tests.model.chest_films import chest_film
 
 PROJECT = Path(__file__).parents[2]
 
@@ -39,8 +41,12 @@ def home(tiny_version: Version, tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
 
 def write_film(path: Path, seed: int) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    grey = np.random.default_rng(seed).uniform(0, 255, (10, 12))
-    Image.fromarray(np.kron(grey, np.ones((30, 30))).astype(np.uint8)).save(path)
+    Image.fromarray(chest_film(seed, height=300, width=360, texture=80)).save(path)
+
+
+def chest_values() -> NDArray[np.uint16]:
+    """A film of 12 bits."""
+    return chest_film(height=60, width=80).astype(np.uint16) * 16
 
 
 @pytest.fixture
@@ -172,7 +178,8 @@ def test_predict_reads_dicom_in_a_folder_with_or_without_an_ending(
     folder = tmp_path / "disc"
     folder.mkdir()
     for name in ("film.dcm", "IM000001", "report.dcm"):
-        (folder / name).write_bytes(made.film(Modality="SR" if name == "report.dcm" else "CR"))
+        modality = "SR" if name == "report.dcm" else "CR"
+        (folder / name).write_bytes(made.film(chest_values(), Modality=modality))
     (folder / "README").write_text("no film")
     out = tmp_path / "disc.csv"
     assert main(["predict", str(folder), "--csv", str(out)]) == 1
@@ -191,7 +198,7 @@ def test_predict_writes_results_as_dicom_for_dicom_films(
         "PatientName": "Secret^Name",
     }
     for name, elements in (("film.dcm", study), ("deeper/film.dcm", study), ("homeless.dcm", {})):
-        (films / name).write_bytes(made.film(made.grey(12, 60, 80), **elements))
+        (films / name).write_bytes(made.film(chest_values(), **elements))
     out, rows = tmp_path / "results", tmp_path / "rows.csv"
     assert main(["predict", str(films), "--dicom", str(out), "--csv", str(rows)]) == 1
     assert {path.name for path in out.iterdir()} == {
@@ -218,6 +225,33 @@ def test_predict_writes_results_as_dicom_for_dicom_films(
     for _ in range(2):  # what the first run wrote into the folder of films is no film for the second
         assert main(["predict", str(films / "film.dcm"), str(films / "deeper"), "--dicom", str(inside)]) == 1
     assert "Pneumoscope made" not in capsys.readouterr().err
+
+
+def test_predict_refuses_what_is_no_film_unless_told_to(
+    home: Path, films: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    noise = np.random.default_rng(1).integers(0, 256, (240, 240), dtype=np.uint8)
+    Image.fromarray(noise).save(films / "noise.png")
+    turned = np.rot90(chest_film(2, texture=80))
+    Image.fromarray(turned).save(films / "turned.png")
+    out = tmp_path / "rows.csv"
+    names = [str(films / name) for name in ("one.png", "noise.png", "turned.png")]
+    maps = ["--heatmaps", str(tmp_path / "maps")]
+    assert main(["predict", *names, "--csv", str(out), *maps]) == 1
+    told = capsys.readouterr().err
+    rows = {Path(row["file"]).name: row for row in rows_of(out)}
+    assert rows["one.png"]["probability"] and not rows["one.png"]["message"]
+    for name in ("noise.png", "turned.png"):
+        assert (rows[name]["probability"], rows[name]["decision"]) == ("", "")
+        assert rows[name]["message"].startswith("Not judged: ") and rows[name]["message"].endswith(".")
+        assert name in told
+    assert "turn it upright" in rows["turned.png"]["message"]
+    assert [path.name for path in (tmp_path / "maps").iterdir()] == ["one.png.png"]
+    assert main(["predict", *names, "--csv", str(out), "--accept-any"]) == 0
+    rows = {Path(row["file"]).name: row for row in rows_of(out)}
+    assert all(0 <= float(row["probability"]) <= 1 for row in rows.values())
+    assert not rows["one.png"]["message"]
+    assert "refused (--accept-any)" in rows["noise.png"]["message"]
 
 
 def test_predict_equals_the_predictor(home: Path, films: Path, tmp_path: Path, tiny_version: Version) -> None:

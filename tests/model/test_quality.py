@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import json
 from collections import Counter
 from pathlib import Path
 
@@ -9,19 +8,14 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image, ImageFilter
 
-from model.appearance import SIDE, USUAL_FILMS
 from model.films import DicomFacts, Source, Window, XRay, read_xray
 from model.quality import corrected, remarks, sharpness
 from model.samples import SAMPLES
+from tests.model.chest_films import chest_film
 
 
 def ordinary(height: int = 256, width: int = 300) -> NDArray[np.uint8]:
-    """A film with the coarse look of a chest and fine grain: the mean film enlarged, its brighter left set right."""
-    mean = np.array(json.loads(USUAL_FILMS.read_text())["mean"]).reshape(SIDE, SIDE)
-    levels = np.clip(mean * 62 + 125, 0, 255).astype(np.uint8)
-    film = np.asarray(Image.fromarray(levels).resize((width, height), Image.Resampling.BICUBIC), dtype=float)
-    grain = np.random.default_rng(1).normal(0, 3, (height, width))
-    return np.clip(film + grain, 2, 253).astype(np.uint8)
+    return chest_film(height=height, width=width)
 
 
 def codes(pixels: NDArray[np.uint8], *, colour_share: float = 0.0) -> list[str]:
