@@ -120,7 +120,7 @@ def _of_packages() -> Iterator[Strange]:
 def _faces() -> NDArray[np.float64]:
     from skimage import data
 
-    loaded: NDArray[np.float64] = data.lfw_subset()  # type: ignore[no-untyped-call]
+    loaded: NDArray[np.float64] = data.lfw_subset()
     return loaded
 
 

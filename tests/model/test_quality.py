@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ from PIL import Image, ImageFilter
 from model.films import DicomFacts, Source, Window, XRay, read_xray
 from model.quality import corrected, remarks, sharpness
 from model.samples import SAMPLES
+from tests.model import dicom_films
 from tests.model.chest_films import chest_film
 
 
@@ -77,6 +79,23 @@ def test_what_a_dicom_file_says_of_itself(facts: DicomFacts, expected: list[str]
     found = remarks(XRay(pixels, Source("DICOM", 300, 256, 12, "MONOCHROME2", dicom=facts)))
     assert [remark.code for remark in found] == expected
     assert all(remark.message.endswith(".") and ":" in remark.message for remark in found)
+
+
+@pytest.mark.parametrize(
+    ("elements", "expected"),
+    [
+        ({"PatientAge": "004Y", "ViewPosition": "PA"}, []),
+        ({"PatientAge": "070Y", "ViewPosition": "AP"}, ["age"]),
+        ({"PatientAge": "003M", "ViewPosition": "PA"}, ["age"]),
+        ({"PatientAge": "002Y", "ViewPosition": "LL"}, ["view"]),
+        ({"PatientAge": "044Y", "ViewPosition": "LL"}, ["view", "age"]),
+        ({}, []),
+    ],
+)
+def test_a_dicom_film_of_somebody_else_gets_its_remark(elements: dict[str, Any], expected: list[str]) -> None:
+    values = ordinary(240, 260).astype(np.uint16) * 16
+    xray = read_xray(dicom_films.film(values, **elements))
+    assert [remark.code for remark in remarks(xray)] == expected
 
 
 def test_noise_is_not_called_turned() -> None:
