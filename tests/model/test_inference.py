@@ -139,6 +139,10 @@ def test_at_an_operating_point_float32_decides(
         exact.predict_with_features(images),
     )
     assert np.array_equal(fast_prediction.features, exact_prediction.features)
+    read, exactly = fast.read(images), exact.read(images)
+    assert np.array_equal(read.probabilities, exactly.probabilities)
+    assert read.heat is not None and exactly.heat is not None
+    assert np.array_equal(read.heat, exactly.heat) and np.array_equal(read.pooled, exactly.pooled)
 
 
 def test_features_are_the_last_convolutions_map(
@@ -202,6 +206,7 @@ def test_a_warm_cache_needs_no_tensorflow(tiny_version: Version, cache: Path) ->
         "from model.inference import Predictor\n"
         "predictor = Predictor.load(read_version(Path(sys.argv[1])), cache=Path(sys.argv[2]))\n"
         "predictor.predict_with_features(numpy.zeros((2, 224, 224, 3), numpy.uint8))\n"
+        "assert predictor.read(numpy.zeros((2, 224, 224, 3), numpy.uint8)).heat is not None\n"
         "assert predictor.description.engine == 'openvino'\n"
         "print(sorted({'tensorflow', 'keras', 'streamlit', 'pandas'} & set(sys.modules)))\n"
     )
@@ -330,9 +335,11 @@ def test_memory_stays_flat(tiny_version: Version, cache: Path, images: np.ndarra
     if not Path("/proc/self/statm").exists():
         pytest.skip("needs /proc to read the memory in use")
     predictor.predict_with_features(np.repeat(images, 10, axis=0))
+    predictor.read(np.repeat(images, 10, axis=0))
     before = resident()
     for _ in range(40):
         predictor.predict(images)
+        predictor.read(images)
     assert resident() - before < 8 * 2**20
 
 
