@@ -27,6 +27,7 @@ SECTIONS = (
     "How sure",
     "Subgroups",
     "Mistakes",
+    "Shortcuts",
     "Training",
     "Versions",
 )

@@ -33,6 +33,7 @@ SECTIONS = (
     "How sure",
     "Subgroups",
     "Mistakes",
+    "Shortcuts",
     "Training",
     "Versions",
 )
