@@ -7,7 +7,12 @@ second pass, no TensorFlow, and hardly any time. Selvaraju et al. 2017, Grad-CAM
 
 Heat tells what speaks *for pneumonia*, in calibrated log-odds, whatever the decision is. A heat of zero everywhere says
 that no place of the map speaks for pneumonia: it is an answer, not a failure. It does not mean that a film is healthy,
-and it says nothing of what speaks against pneumonia.
+and it says nothing of what speaks against pneumonia. Of 40 validation films of each class it was zero everywhere on 17
+without and 1 with pneumonia (vgg16-2026-11b).
+
+HiRes-CAM (Draelos and Carin 2020, arXiv:2011.08891) from the same gradient was no better for that network: with the 8
+strongest of 49 places hidden, the logit of 150 validation films with pneumonia fell by 0.85 with Grad-CAM's places, 0.81
+with HiRes-CAM's and 0.54 with random ones.
 """
 
 from __future__ import annotations
