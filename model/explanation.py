@@ -11,8 +11,8 @@ and it says nothing of what speaks against pneumonia. Of 40 validation films of 
 without and 1 with pneumonia (vgg16-2026-11b).
 
 HiRes-CAM (Draelos and Carin 2020, arXiv:2011.08891) from the same gradient was no better for that network: with the 8
-strongest of 49 places hidden, the logit of 150 validation films with pneumonia fell by 0.85 with Grad-CAM's places, 0.81
-with HiRes-CAM's and 0.54 with random ones.
+strongest of 49 places hidden, the logit of 150 validation films with pneumonia fell by 0.85 with Grad-CAM's places,
+0.81 with HiRes-CAM's and 0.54 with random ones.
 """
 
 from __future__ import annotations
