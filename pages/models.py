@@ -8,6 +8,7 @@ from functools import partial
 from pathlib import Path
 
 import streamlit as st
+from streamlit.runtime.uploaded_file_manager import UploadedFile
 
 from model.comparison import Comparison, ComparisonError, Pair, compare, p_in_words, signed
 from model.dataset import CLASSES
@@ -21,6 +22,7 @@ from pages.metrics_parts.overview import in_words
 from utils import charts, imports, look, model_versions, session
 from utils.decisions import ASSISTS
 from utils.department import base_of
+from utils.dropped import let_go
 from utils.imports import ImportingRefused, ImportJob
 from utils.model_versions import Listed
 from utils.settings import Settings, SettingsError, get_settings
@@ -485,7 +487,7 @@ def bring_in(settings: Settings) -> None:
             required=True,
             key="models-import-how",
         )
-        source: Path | io.BytesIO | None = None
+        source: Path | UploadedFile | None = None
         title = ""
         if how == "Upload":
             upload = st.file_uploader(
@@ -544,7 +546,8 @@ def bring_in(settings: Settings) -> None:
             except ImportingRefused as error:
                 st.error(look.plain(str(error)), icon=":material/error:")
                 return
-            # A fresh uploader makes Streamlit drop the uploaded bytes.
+            if not isinstance(source, Path):
+                let_go(source)
             st.session_state[UPLOADS] += 1
             st.rerun()
 

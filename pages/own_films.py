@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import io
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 import streamlit as st
+from streamlit.runtime.uploaded_file_manager import UploadedFile
 
 from model import archive
 from model.calibration import Calibration
@@ -19,6 +19,7 @@ from model.scoring import chosen_films, count_films
 from model.site import Recalibration, Rule, SiteThreshold, compare, recalibrate, threshold_for_site, too_few
 from utils import data_sets, department, look, own_films, session
 from utils.decisions import ASSISTS
+from utils.dropped import let_go
 from utils.own_films import EvaluatedSet, Job, OwnFilmsError
 from utils.settings import get_settings
 
@@ -56,7 +57,7 @@ class Source:
     """Films that could be scored: a folder or an uploaded ZIP, what to call it, and its films by part and class."""
 
     folder: Path | None
-    archive: io.BytesIO | None
+    archive: UploadedFile | None
     title: str
     counts: dict[str, dict[str, int]]
 
@@ -258,7 +259,8 @@ def begin(source: Source, part: str | None, *, name: str, who: str, version: Ver
         st.error(look.plain(str(error)), icon=":material/error:")
         return
     st.session_state[JOB] = job
-    # A fresh uploader makes Streamlit drop the uploaded bytes.
+    if source.archive is not None:
+        let_go(source.archive)
     st.session_state[UPLOADS] = st.session_state.get(UPLOADS, 0) + 1
     st.rerun()
 

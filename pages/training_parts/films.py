@@ -20,6 +20,7 @@ from pages.training_parts.common import (
 )
 from utils import data_sets, film_choice, look, uploads
 from utils.data_sets import FilmSet
+from utils.dropped import let_go
 from utils.settings import Settings
 from utils.uploads import Upload, UploadError
 
@@ -102,7 +103,7 @@ def take_zip(home: Path) -> None:
             st.error(look.plain(str(error)), icon=":material/error:")
         else:
             st.session_state[UPLOAD] = upload
-            # A fresh uploader makes Streamlit drop the uploaded bytes.
+            let_go(archive_file)  # the thread that unpacks has bytes of its own
             st.session_state[UPLOADS] += 1
             st.rerun()
 
