@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import streamlit as st
 
-from model.conformal import Rule
 from pages.diagnose_parts import alike, answer, certainty, common, dicom_results, film, intake, listing
 from pages.diagnose_parts.common import Opened
 from utils import evidence, look, session
 from utils.decisions import ASSISTS
+from utils.readings import Certainty
 
 screen = session.enter("Diagnose")
 
@@ -30,11 +30,11 @@ def show() -> None:
     worklist = common.worklist()
     good = [entry for entry in worklist.entries if not worklist.reading(entry.key).failed]
     bad = [entry for entry in worklist.entries if worklist.reading(entry.key).failed]
-    rule = None if screen.version is None else evidence.rule(screen.version)
+    certain = None if screen.version is None else evidence.certainty_of(screen.version)
     if bad:
         listing.bad_files(bad)
     if len(good) > 1:
-        listing.table(good, threshold=screen.threshold, rule=rule)
+        listing.table(good, threshold=screen.threshold, certain=certain)
     opened = next(
         (entry for entry in good if entry.key == st.session_state.get(common.OPENED)),
         good[0] if good else None,
@@ -50,14 +50,14 @@ def show() -> None:
         with left:
             film.show(looked_at)
         with right:
-            answer.show(looked_at, rule=rule)
+            answer.show(looked_at, certain=certain)
         if looked_at.reading.probability is not None:
-            evidence_for(looked_at, rule)
+            evidence_for(looked_at, certain)
     if worklist.entries:
-        listing.actions(worklist, threshold=screen.threshold, rule=rule)
+        listing.actions(worklist, threshold=screen.threshold, certain=certain)
 
 
-def evidence_for(opened: Opened, rule: Rule | None) -> None:
+def evidence_for(opened: Opened, certain: Certainty | None) -> None:
     """What speaks for the answer beyond the map on the film; only the chosen part is computed."""
     source = opened.reading.source
     parts = (
@@ -82,7 +82,7 @@ def evidence_for(opened: Opened, rule: Rule | None) -> None:
         elif part == AS_DICOM:
             dicom_results.panel(opened.reading, opened.version, opened.threshold)
         else:
-            certainty.show(opened, rule=rule)
+            certainty.show(opened, certain=certain)
 
 
 main()

@@ -17,6 +17,7 @@ from model.conformal import Rule
 from model.neighbours import Reference
 from model.registry import Version, VersionError
 from utils import certainty, data_sets
+from utils.readings import Certainty
 from utils.settings import Settings
 
 if TYPE_CHECKING:
@@ -47,6 +48,12 @@ def rule(version: Version) -> Rule | None:
         return certainty.rule(version, error_rate())
     except (VersionError, ValueError):
         return None
+
+
+def certainty_of(version: Version) -> Certainty | None:
+    """The same, with the version whose readings it holds for."""
+    found = rule(version)
+    return None if found is None else Certainty(found, version.name)
 
 
 def left_open(version: Version, rule: Rule) -> float | None:

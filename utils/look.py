@@ -35,12 +35,14 @@ STYLE = """<style>
 .pneu-bar > b { position: absolute; top: -.35rem; bottom: -.35rem; width: 3px; margin-left: -1.5px;
   background: currentColor; box-shadow: 0 0 0 2px color-mix(in srgb, currentColor 0%, var(--ground, transparent)); }
 .pneu-bar > span { position: absolute; top: 1.15rem; font-size: .85rem; white-space: nowrap; }
-.pneu-decision, .pneu-verdict { display: flex; gap: .75rem; align-items: center; min-height: 3.5rem; padding: .5rem .9rem;
+.pneu-decision, .pneu-verdict { display: flex; gap: .75rem; align-items: center; min-height: 3.5rem;
+  padding: .5rem .9rem;
   border: 2px solid var(--tone, color-mix(in srgb, currentColor 25%, transparent)); border-radius: .375rem; }
 .pneu-triangle { width: 2rem; height: 1.75rem; flex: none; background: var(--tone);
   clip-path: polygon(50% 0, 100% 100%, 0 100%); }
 .pneu-ring { width: 1.9rem; height: 1.9rem; flex: none; border: .3rem solid var(--tone); border-radius: 50%; }
-.pneu-decision strong, .pneu-verdict strong { font-size: 1.35rem; display: block; line-height: 1.2; color: var(--tone, inherit); }
+.pneu-decision strong, .pneu-verdict strong { font-size: 1.35rem; display: block; line-height: 1.2;
+  color: var(--tone, inherit); }
 .pneu-decision small, .pneu-verdict small { font-size: .9rem; opacity: .85; }
 .pneu p { margin: .75rem 0 0; }
 .pneu ul { margin: .25rem 0 0; padding-left: 0; list-style: none; }

@@ -64,6 +64,14 @@ Judge = Callable[[XRay, NDArray[np.float32]], "Judgement"]
 """From a film and its pooled features, float32 (c,), to whether the network can judge it."""
 
 
+@dataclass(frozen=True)
+class Certainty:
+    """A rule that says how sure a network is, and the version whose films it was fitted to: it holds for no other."""
+
+    rule: Rule
+    version: str
+
+
 class Reader(Protocol):
     """What this module needs of `model.inference.Predictor`."""
 
@@ -131,12 +139,15 @@ class Reading:
         """Whether the pixels that a correction starts from are still kept."""
         return self.dicom is not None or self.original is not None
 
-    def verdict(self, rule: Rule | None) -> str:
+    def verdict(self, certainty: Certainty | None) -> str:
         """How sure the network is of it, a verdict of `model.conformal`; empty where nothing can be promised: without a
-        rule, without a probability, and where a refusal was overruled, because no rule was fitted to such pictures."""
-        if rule is None or self.probability is None or self.overruled:
+        rule of the version that read it, without a probability, and where a refusal was overruled, because no rule was
+        fitted to such pictures."""
+        if certainty is None or certainty.version != self.version:
             return ""
-        return rule.verdict(self.probability)
+        if self.probability is None or self.overruled:
+            return ""
+        return certainty.rule.verdict(self.probability)
 
     @property
     def record(self) -> str:
@@ -217,8 +228,8 @@ class Worklist:
             entries = enter(entries, name, key, synthetic=synthetic)
         self.entries = entries
 
-    def row(self, entry: Entry, *, threshold: float, rule: Rule | None = None) -> dict[str, object]:
-        """One row of the table on the screen, for a film that could be read; `rule` says how sure the network is."""
+    def row(self, entry: Entry, *, threshold: float, certainty: Certainty | None = None) -> dict[str, object]:
+        """One row of the table on the screen, for a film that could be read."""
         reading = self.readings[entry.key]
         probability = reading.probability
         notes = [reading.record] if reading.record else []
@@ -226,7 +237,7 @@ class Worklist:
         notes += ["Synthetic sample."] if entry.synthetic else []
         notes += [entry.remark] if entry.remark else []
         decision = NOT_JUDGED if probability is None else decide(probability, threshold=threshold)
-        verdict = reading.verdict(rule)
+        verdict = reading.verdict(certainty)
         return {
             "film": reading.thumbnail,
             "file": entry.name,
@@ -393,9 +404,9 @@ def readings_csv(
     readings: Mapping[str, Reading],
     *,
     threshold: float,
-    rule: Rule | None = None,
+    certainty: Certainty | None = None,
 ) -> bytes:
-    """The list as CSV (UTF-8), with `COLUMNS_OF_THE_SCREEN`, decided at `threshold`; `rule` says how sure it is.
+    """The list as CSV (UTF-8), with `COLUMNS_OF_THE_SCREEN`, decided at `threshold`.
 
     What was refused, overruled or corrected stands in the column `message`.
 
@@ -418,8 +429,8 @@ def readings_csv(
                 harmless(reading.version),
                 harmless(quality),
                 harmless(message),
-                reading.verdict(rule),
-                "" if rule is None else repr(rule.error_rate),
+                reading.verdict(certainty),
+                "" if certainty is None else repr(certainty.rule.error_rate),
             ]
         )
     return text.getvalue().encode("utf-8")

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import streamlit as st
 
-from model.conformal import Rule
 from model.registry import Version
 from pages.diagnose_parts import common
 from pages.diagnose_parts.common import Opened
 from utils import look, session
-from utils.readings import OFFERS, Reading, corrections_in_words, done_in_words
+from utils.readings import OFFERS, Certainty, Reading, corrections_in_words, done_in_words
 
 ICONS = {
     "invert": ":material/invert_colors:",
@@ -26,13 +25,14 @@ def empty(version: Version | None, *, threshold: float) -> None:
     st.html(look.answer(None, threshold=threshold, rates=rates))
 
 
-def show(opened: Opened, *, rule: Rule | None) -> None:
+def show(opened: Opened, *, certain: Certainty | None) -> None:
     """The answer, and the buttons that follow from it."""
     reading = opened.reading
     assert reading.source is not None
     quality = tuple(remark.message for remark in reading.quality)
     done = done_in_words(reading.source, input_size=reading.input_size)
     remark = " ".join(part for part in (opened.entry.remark, older(opened)) if part)
+    verdict = reading.verdict(certain)
     if reading.probability is None:
         st.html(look.refusal(reading.refusal, quality=quality, done=done, remark=remark))
         corrections(opened)
@@ -49,7 +49,7 @@ def show(opened: Opened, *, rule: Rule | None) -> None:
                 reading.probability,
                 threshold=opened.threshold,
                 rates=session.rates_at(opened.version, opened.threshold),
-                certainty=(verdict, rule.error_rate) if rule and (verdict := reading.verdict(rule)) else None,
+                certainty=(verdict, certain.rule.error_rate) if certain and verdict else None,
                 record=reading.record,
                 quality=quality,
                 done=done,

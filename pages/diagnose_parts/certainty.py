@@ -12,9 +12,10 @@ from pages.diagnose_parts.common import Opened
 from pages.diagnose_parts.where import VIEWS
 from utils import certainty, evidence, look, session
 from utils.decisions import CANNOT_TELL, decide, format_probability, of_hundred
+from utils.readings import Certainty
 
 
-def show(opened: Opened, *, rule: Rule | None) -> None:
+def show(opened: Opened, *, certain: Certainty | None) -> None:
     """The verdict with its limits, the slider of the error rate, and the views."""
     probability = opened.reading.probability
     assert probability is not None
@@ -23,13 +24,19 @@ def show(opened: Opened, *, rule: Rule | None) -> None:
         certainty.error_rate_slider()
         agreement(opened)
     with left:
-        if rule is None:
+        if opened.reading.version != opened.version.name:
+            st.info(
+                "Drop the file again to see how sure the version in use is of it.", icon=":material/info:"
+            )
+            return
+        if certain is None:
             st.info(
                 f"Version {opened.version.name} holds too few validation films to say how sure it is.",
                 icon=":material/info:",
             )
             return
-        verdict = opened.reading.verdict(rule)
+        rule = certain.rule
+        verdict = opened.reading.verdict(certain)
         if not verdict:
             st.info(
                 "Nothing can be promised for this picture: it was refused and read nevertheless, and the rule holds "

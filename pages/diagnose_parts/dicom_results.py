@@ -115,7 +115,7 @@ def result_of(reading: Reading, version: Version, threshold: float) -> Result:
     sentences = [reading.record, *(remark.message for remark in reading.quality)]
     rule = evidence.rule(version)
     if rule is not None and rule.verdict(reading.probability) == CANNOT_TELL:
-        rate = f"{rule.error_rate:.0%}".replace("%", " %")
+        rate = f"{rule.error_rate * 100:g} %"
         sentences.append(f"{CANNOT_TELL} at an error rate of {rate}: read this one carefully.")
     return Result(
         probability=reading.probability,

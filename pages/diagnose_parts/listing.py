@@ -7,11 +7,10 @@ from collections.abc import Sequence
 import pandas
 import streamlit as st
 
-from model.conformal import Rule
 from pages.diagnose_parts import common, where
 from utils import look
 from utils.decisions import PNEUMONIA, decide
-from utils.readings import Entry, Worklist, readings_csv
+from utils.readings import Certainty, Entry, Worklist, readings_csv
 
 TABLE = "diagnose-table"
 
@@ -22,10 +21,10 @@ def bad_files(entries: Sequence[Entry]) -> None:
     st.html(look.bad_files([(entry.name, worklist.reading(entry.key).message) for entry in entries]))
 
 
-def table(good: Sequence[Entry], *, threshold: float, rule: Rule | None) -> None:
+def table(good: Sequence[Entry], *, threshold: float, certain: Certainty | None) -> None:
     """One row a film; a selected row opens its film."""
     worklist = common.worklist()
-    rows = [worklist.row(entry, threshold=threshold, rule=rule) for entry in good]
+    rows = [worklist.row(entry, threshold=threshold, certainty=certain) for entry in good]
     found = [worklist.reading(entry.key).probability for entry in good]
     judged = [probability for probability in found if probability is not None]
     flagged = sum(decide(probability, threshold=threshold) == PNEUMONIA for probability in judged)
@@ -40,7 +39,7 @@ def table(good: Sequence[Entry], *, threshold: float, rule: Rule | None) -> None
         if selected:
             st.session_state[common.OPENED] = good[selected[0]].key
 
-    columns = ["film", "probability", "decision", *(["certainty"] if rule else []), "file", "remarks"]
+    columns = ["film", "probability", "decision", *(["certainty"] if certain else []), "file", "remarks"]
     st.dataframe(
         pandas.DataFrame(rows),
         key=TABLE,
@@ -60,20 +59,20 @@ def table(good: Sequence[Entry], *, threshold: float, rule: Rule | None) -> None
                 "How sure",
                 width=120,
                 help=""
-                if rule is None
-                else f"Whatever the threshold: the verdict at {rule.error_rate * 100:g} % errors.",
+                if certain is None
+                else f"Whatever the threshold: the verdict at {certain.rule.error_rate * 100:g} % errors.",
             ),
             "remarks": st.column_config.TextColumn("Remarks", width="large"),
         },
     )
 
 
-def actions(worklist: Worklist, *, threshold: float, rule: Rule | None) -> None:
+def actions(worklist: Worklist, *, threshold: float, certain: Certainty | None) -> None:
     """The list as CSV, and away with it."""
     with st.container(horizontal=True):
         st.download_button(
             "Download CSV",
-            data=readings_csv(worklist.entries, worklist.readings, threshold=threshold, rule=rule),
+            data=readings_csv(worklist.entries, worklist.readings, threshold=threshold, certainty=certain),
             file_name="pneumoscope.csv",
             mime="text/csv",
             icon=":material/download:",

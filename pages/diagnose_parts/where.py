@@ -10,11 +10,12 @@ from numpy.typing import NDArray
 
 from model.explanation import scale_of
 from model.inference import InferenceError
+from model.registry import VersionError
 from pages.diagnose_parts import common
 from pages.diagnose_parts.common import Opened
 from utils import look, overlay, session
 from utils.decisions import NORMAL, decide
-from utils.readings import data_uri
+from utils.readings import OTHER_VERSION, data_uri
 
 SHOWN = "evidence-map-shown"
 OPACITY = "evidence-map-opacity"
@@ -62,6 +63,7 @@ def picture(opened: Opened, film: bytes) -> tuple[str, str]:
             download = st.container(width="content")
             if running is not None and not running.result.done():
                 _wait(common.seen_key(reading))
+    common.problem()
     if not on:
         return alone
     heat, finer = _chosen(opened, running)
@@ -195,12 +197,13 @@ def _finer_button(opened: Opened, running: overlay.FinerMap | None) -> None:
 
 def _start(opened: Opened) -> None:
     seen = opened.reading.seen
-    if seen is None:
+    if seen is None or opened.reading.version != opened.version.name:
+        st.session_state[common.PROBLEM] = OTHER_VERSION
         return
     st.session_state[FINER_SHOWN] = True
     try:
         predictor = session.predictor(opened.version).result()
-    except InferenceError as error:
+    except (InferenceError, VersionError) as error:
         st.session_state[common.PROBLEM] = str(error)
         return
     _maps()[common.seen_key(opened.reading)] = overlay.FinerMap(predictor, seen)

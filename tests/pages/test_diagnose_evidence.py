@@ -20,7 +20,7 @@ from model.registry import FEATURES_FILE, Version, read_version
 from tests import made_films
 from tests.model import dicom_films as made
 from utils import certainty, session
-from utils.readings import Reading, Worklist, readings_csv
+from utils.readings import Certainty, Reading, Worklist, readings_csv
 
 APP = Path(__file__).resolve().parents[2] / "app.py"
 WORKLIST = "diagnose-worklist"
@@ -98,8 +98,10 @@ def labels(app: AppTest) -> list[str]:
 def rows_of(app: AppTest) -> list[dict[str, str]]:
     """The list as it would be downloaded."""
     films = worklist(app)
-    rule = certainty.rule(session.current_version()[0], 0.05)  # type: ignore[arg-type]
-    table = readings_csv(films.entries, films.readings, threshold=0.5, rule=rule)
+    version, _ = session.current_version()
+    assert version is not None
+    rule = Certainty(certainty.rule(version, 0.05), version.name)
+    table = readings_csv(films.entries, films.readings, threshold=0.5, certainty=rule)
     return list(csv.DictReader(io.StringIO(table.decode())))
 
 
@@ -248,6 +250,21 @@ def test_it_may_say_that_it_cannot_tell(opened: Open, in_use: Version) -> None:
     assert rows_of(app)[0]["certainty"] == "CANNOT TELL"
     put(app, probability=0.0)
     assert "Sure of NORMAL at an error rate of 5 %." in words(app)
+
+
+def test_another_version_in_use_promises_nothing_of_what_it_did_not_read(opened: Open) -> None:
+    app = put(opened(("film.png", made_films.film(1))), version="older-2025-01", heat=HEAT)
+    text = words(app)
+    assert "Read with version older-2025-01" in text
+    assert "Sure of" not in text and "at an error rate" not in text
+    assert "Drop the file again to see how sure" in text
+    click(app, "Read a few views")
+    assert "drop the file again" in app.error[0].value
+    choose(app, ALIKE)
+    assert "Drop the file again to see which training films" in words(app)
+    click(app, "Show where it looked")
+    click(app, "Finer map")
+    assert "drop the file again" in app.error[0].value
 
 
 def test_the_error_rate_is_the_departments_and_kept_across_pages(opened: Open, in_use: Version) -> None:

@@ -24,6 +24,7 @@ from utils.readings import (
     NETWORK_FAILED,
     NOT_KEPT,
     STOPPED,
+    Certainty,
     Entry,
     Reading,
     Worklist,
@@ -273,11 +274,11 @@ def test_a_refused_picture_has_no_probability_until_somebody_overrules() -> None
     worklist = Worklist()
     worklist.keep([reading])
     worklist.add([("a.png", reading.key, False)], version="v")
-    rule = Rule(0.4, 0.6, 0.05, 100, 100, either=True)
-    row = worklist.row(worklist.entries[0], threshold=0.5, rule=rule)
+    rule = Certainty(Rule(0.4, 0.6, 0.05, 100, 100, either=True), "v")
+    row = worklist.row(worklist.entries[0], threshold=0.5, certainty=rule)
     assert (row["probability"], row["decision"], row["certainty"]) == (None, "□ NOT JUDGED", "")
     assert str(row["remarks"]).startswith("Not judged: Too dark to be a film.")
-    (line,) = rows_of(readings_csv(worklist.entries, worklist.readings, threshold=0.5, rule=rule))
+    (line,) = rows_of(readings_csv(worklist.entries, worklist.readings, threshold=0.5, certainty=rule))
     assert (line["probability"], line["decision"], line["certainty"]) == ("", "", "")
     assert line["message"] == "Not judged: Too dark to be a film."
 
@@ -285,7 +286,7 @@ def test_a_refused_picture_has_no_probability_until_somebody_overrules() -> None
     assert again.probability == pytest.approx(prepare(read_xray(data).pixels).mean() / 255)
     assert again.overruled and not again.refused and again.heat is not None
     worklist.keep([again])
-    (line,) = rows_of(readings_csv(worklist.entries, worklist.readings, threshold=0.5, rule=rule))
+    (line,) = rows_of(readings_csv(worklist.entries, worklist.readings, threshold=0.5, certainty=rule))
     assert line["decision"] == "NORMAL"
     assert line["message"].startswith("Refused at first and read nevertheless, on request: Too dark")
     assert line["certainty"] == "", "no rule was fitted to pictures that are none"
@@ -294,19 +295,23 @@ def test_a_refused_picture_has_no_probability_until_somebody_overrules() -> None
 
 
 def test_how_sure_it_is_stands_in_the_table_and_the_csv() -> None:
-    rule = Rule(0.2, 0.6, 0.05, 100, 100, either=True)
+    rule = Certainty(Rule(0.2, 0.6, 0.05, 100, 100, either=True), "v")
     readings = {
         name: Reading(name, "v", probability=value) for name, value in (("a", 0.1), ("b", 0.5), ("c", 0.6))
     }
     entries = [Entry(name, name) for name in readings]
     verdicts = ["NORMAL", "CANNOT TELL", "PNEUMONIA"]
-    rows = rows_of(readings_csv(entries, readings, threshold=0.5, rule=rule))
+    rows = rows_of(readings_csv(entries, readings, threshold=0.5, certainty=rule))
     assert [row["certainty"] for row in rows] == verdicts
     assert {row["error_rate"] for row in rows} == {"0.05"}
     worklist = Worklist(entries=tuple(entries), readings=readings)
-    shown_ = [worklist.row(entry, threshold=0.5, rule=rule)["certainty"] for entry in entries]
+    shown_ = [worklist.row(entry, threshold=0.5, certainty=rule)["certainty"] for entry in entries]
     assert shown_ == ["○ NORMAL", "◇ CANNOT TELL", "▲ PNEUMONIA"]
     assert worklist.row(entries[0], threshold=0.5)["certainty"] == ""
+    other = Certainty(rule.rule, "another version")
+    assert worklist.row(entries[0], threshold=0.5, certainty=other)["certainty"] == "", (
+        "its rule is not this one's"
+    )
     assert rows_of(readings_csv(entries, readings, threshold=0.5))[0]["error_rate"] == ""
 
 
