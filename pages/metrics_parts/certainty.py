@@ -47,7 +47,7 @@ def verdicts(context: Context) -> None:
     for films, found in held.items():
         for part in (found.normal, found.pneumonia):
             if part.misses:
-                st.warning(missed(part, films), icon=":material/warning:")
+                st.warning(missed(part, films, error_rate=error_rate), icon=":material/warning:")
     st.table(
         [row for films, found in held.items() for row in class_rows(found, films)],
         hide_index=True,
@@ -111,15 +111,19 @@ def rule_in_words(rule: Rule) -> str:
     )
 
 
-def missed(part: ClassCoverage, films: str) -> str:
-    """Where the promise does not hold, one sentence."""
+def missed(part: ClassCoverage, films: str, *, error_rate: float) -> str:
+    """Where films are not like the validation films: by how much, and whether the promise is kept all the same."""
     assert part.covered.value is not None
     assert part.by_chance is not None
-    return (
-        f"The promise is not kept on the {part.name} {films}: {common.share(1 - part.covered.value)} are unlike the "
-        f"validation films of their class, where chance allows at most {common.share(part.by_chance.high)}. "
-        f"{common.share(part.wrong.value)} are given the other verdict. These films differ from the validation films."
+    assert part.wrong.value is not None
+    wrong = f"{common.share(part.wrong.value)} are given the other verdict"
+    unlike = (
+        f"{common.share(1 - part.covered.value)} are unlike the validation films of their class, where chance allows at "
+        f"most {common.share(part.by_chance.high)}"
     )
+    if part.wrong.value > error_rate:
+        return f"The promise is not kept on the {part.name} {films}: {wrong}. {unlike}: these films differ."
+    return f"The {part.name} {films} differ: {unlike}. {wrong}, which is no more than promised."
 
 
 def class_rows(held: Coverage, films: str) -> list[Row]:
