@@ -118,8 +118,8 @@ def missed(part: ClassCoverage, films: str, *, error_rate: float) -> str:
     assert part.wrong.value is not None
     wrong = f"{common.share(part.wrong.value)} are given the other verdict"
     unlike = (
-        f"{common.share(1 - part.covered.value)} are unlike the validation films of their class, where chance allows at "
-        f"most {common.share(part.by_chance.high)}"
+        f"{common.share(1 - part.covered.value)} are unlike the validation films of their class, where chance allows "
+        f"at most {common.share(part.by_chance.high)}"
     )
     if part.wrong.value > error_rate:
         return f"The promise is not kept on the {part.name} {films}: {wrong}. {unlike}: these films differ."
