@@ -360,9 +360,10 @@ def _half(right: bool) -> Change:
 
 
 def _scrambled(pixels: Pixels) -> Pixels:
-    """Noise with the film's own frequencies: its Fourier phases drawn anew."""
+    """Noise with the film's own frequencies: its Fourier phases drawn anew, for each film others."""
     values = pixels.astype(np.float64)
-    phases = np.angle(np.fft.fft2(np.random.default_rng(0).standard_normal(values.shape)))
+    random = np.random.default_rng(int(pixels.sum()))
+    phases = np.angle(np.fft.fft2(random.standard_normal(values.shape)))
     spectrum = np.abs(np.fft.fft2(values)) * np.exp(1j * phases)
     spectrum[0, 0] = values.sum()
     return np.clip(np.rint(np.real(np.fft.ifft2(spectrum))), 0, 255).astype(np.uint8)
