@@ -596,7 +596,7 @@ def as_text(found: Audit) -> str:
     lines = [
         f"{found.version} on {found.films} films of split {found.split} "
         f"({found.normal} NORMAL, {found.pneumonia} PNEUMONIA):",
-        f"  {'':<46} {'AUC (95 % interval)':<26} full film less this one",
+        f"  {'':<52} {'AUC (95 % interval)':<26} full film less this one",
     ]
     for view in found.all_views:
         area = f"{view.auc:.3f}  ({view.interval.low:.3f} to {view.interval.high:.3f})"
@@ -605,7 +605,7 @@ def as_text(found: Audit) -> str:
             less = f"{view.difference:+.3f}"
             if view.difference_interval is not None:
                 less += f"  ({view.difference_interval.low:+.3f} to {view.difference_interval.high:+.3f})"
-        lines.append(f"  {name_of(view):<46} {area:<26} {less}".rstrip())
+        lines.append(f"  {name_of(view):<52} {area:<26} {less}".rstrip())
     lines.append(f"  {found.size_words}")
     lines.append(
         f"  Lungs: {found.masks.from_film} masks fitted to their film, {found.masks.from_atlas} from the atlas."
