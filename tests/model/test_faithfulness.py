@@ -465,6 +465,22 @@ def released() -> Version:
     return read_version(list_versions(RELEASED)[0].folder)
 
 
+def test_report_that_ships_is_of_test_films_and_says_what_the_card_says(released: Version) -> None:
+    report = released.report("faithfulness")
+    assert report is not None
+    assert (report["split"], report["films"]) == ("test", 100)
+    areas = report["curves"]["probability"]
+    assert (
+        areas["random map"]["deletion_gain"]["low"] > 0 and areas["random map"]["insertion_gain"]["low"] > 0
+    )
+    assert areas["middle of the image"]["deletion_gain"]["high"] < 0
+    card = Path(__file__).parents[2].joinpath("docs", "model-card.md").read_text(encoding="utf-8")
+    assert report["command"] in card
+    for entry in areas.values():
+        area = entry["deletion_area"]
+        assert f"{area['value']:.3f} ({area['low']:.3f} to {area['high']:.3f})" in card
+
+
 @pytest.mark.data
 @pytest.mark.slow
 def test_shares_are_those_of_the_heat_map_that_is_shown(
