@@ -13,7 +13,7 @@ import numpy as np
 import streamlit as st
 
 from model import conformal, domain
-from model.conformal import Rule
+from model.conformal import Coverage, Rule
 from model.neighbours import Reference
 from model.registry import Version, VersionError
 from utils import certainty, data_sets
@@ -56,12 +56,12 @@ def certainty_of(version: Version) -> Certainty | None:
     return None if found is None else Certainty(found, version.name)
 
 
-def left_open(version: Version, rule: Rule) -> float | None:
-    """Share of the version's test films on which the rule cannot tell; None where it has none."""
+def held(version: Version, rule: Rule) -> Coverage | None:
+    """What the rule holds on the version's test films; None where it has none."""
     calibration = version.card.calibration
-    identity = (version.card.sha256, calibration.slope, calibration.intercept)
+    identity = (str(version.folder), version.card.sha256, calibration.slope, calibration.intercept)
     try:
-        return _left_open(identity, rule.error_rate, rule, version)
+        return _held(identity, rule.error_rate, rule, version)
     except (VersionError, ValueError):
         return None
 
@@ -93,8 +93,6 @@ def _usual_distance(stamp: str, _films: Reference) -> float | None:
 
 
 @st.cache_resource(max_entries=100, show_spinner=False)
-def _left_open(
-    identity: tuple[str, float, float], rate: float, _rule: Rule, _version: Version
-) -> float | None:
+def _held(identity: tuple[str, str, float, float], rate: float, _rule: Rule, _version: Version) -> Coverage:
     films = _version.predictions("test")
-    return conformal.coverage(_rule, films.labels, films.probabilities).open.value
+    return conformal.coverage(_rule, films.labels, films.probabilities)

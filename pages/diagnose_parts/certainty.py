@@ -11,7 +11,7 @@ from pages.diagnose_parts import common
 from pages.diagnose_parts.common import Opened
 from pages.diagnose_parts.where import VIEWS
 from utils import certainty, evidence, look, session
-from utils.decisions import CANNOT_TELL, decide, format_probability, of_hundred
+from utils.decisions import CANNOT_TELL, NORMAL, PNEUMONIA, decide, format_probability, of_hundred
 from utils.readings import Certainty
 
 
@@ -72,14 +72,30 @@ def promise(rule: Rule) -> str:
 
 
 def limits(opened: Opened, rule: Rule) -> str:
-    """How often it cannot tell, and for which films the promise holds."""
-    left_open = evidence.left_open(opened.version, rule)
-    measured = "" if left_open is None else f"On the test films it cannot tell for {of_hundred(left_open)}. "
-    return (
-        f"{measured}The promise holds for films like the {rule.normal:,} NORMAL and {rule.pneumonia:,} PNEUMONIA "
-        "validation films that it was fitted on; another hospital's may differ. Metrics shows what it held on the "
-        "test films."
+    """For which films the promise holds, and what came of it on the test films."""
+    fitted = (
+        f"The promise holds for films like the {rule.normal:,} NORMAL and {rule.pneumonia:,} PNEUMONIA validation "
+        "films that it was fitted on."
     )
+    found = evidence.held(opened.version, rule)
+    if found is None:
+        return f"{fitted} Other films may differ."
+    wrong = [
+        f"{of_hundred(part.wrong.value)} {kind} were called {other}"
+        for part, kind, other in (
+            (found.pneumonia, "films with pneumonia", NORMAL),
+            (found.normal, "films without", PNEUMONIA),
+        )
+        if part.wrong.value is not None
+    ]
+    open_ = "" if found.open.value is None else f", and it could not tell for {of_hundred(found.open.value)}"
+    broken = found.normal.misses or found.pneumonia.misses
+    kept = (
+        "That is more than promised: those films differ from the validation films, and yours may too."
+        if broken
+        else "Another hospital's films may differ."
+    )
+    return f"{fitted} On the test films {' and '.join(wrong)}{open_}. {kept}"
 
 
 def agreement(opened: Opened) -> None:

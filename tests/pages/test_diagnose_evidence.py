@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pandas
 import pytest
 from streamlit.testing.v1 import AppTest
 
@@ -250,6 +252,25 @@ def test_it_may_say_that_it_cannot_tell(opened: Open, in_use: Version) -> None:
     assert rows_of(app)[0]["certainty"] == "CANNOT TELL"
     put(app, probability=0.0)
     assert "Sure of NORMAL at an error rate of 5 %." in words(app)
+
+
+def test_what_the_promise_came_to_on_the_test_films_is_said(
+    opened: Open, in_use: Version, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    app = opened(("film.png", made_films.film(1)))
+    assert "On the test films " in words(app)
+    assert "That is more than promised" not in words(app)
+    # Half of the normal test films as the network sees pneumonias: nothing like the validation films.
+    folder = tmp_path / "versions" / in_use.name
+    shutil.copytree(in_use.folder, folder)
+    films = pandas.read_csv(folder / "predictions" / "test.csv")
+    films.loc[films.index[films["label"] == "NORMAL"][::2], "probability"] = 0.99
+    films.to_csv(folder / "predictions" / "test.csv", index=False)
+    monkeypatch.setenv("PNEUMOSCOPE_VERSION", str(folder))
+    app = opened(("film.png", made_films.film(1)))
+    found = re.search(r"(\d+) of 100 films without were called PNEUMONIA", words(app))
+    assert found is not None and int(found[1]) >= 50
+    assert "That is more than promised" in words(app)
 
 
 def test_another_version_in_use_promises_nothing_of_what_it_did_not_read(opened: Open) -> None:
