@@ -74,7 +74,12 @@ def picture(opened: Opened, film: bytes) -> tuple[str, str]:
         )
         return alone
     if overlay.is_nothing(heat):
-        st.caption("No place of this film speaks for pneumonia to the network: there is nothing to draw.")
+        st.caption(
+            "No patch of this film, hidden, lowers the network's log-odds of pneumonia: there is nothing to draw."
+            if finer
+            else "No place of this film speaks for pneumonia by itself: there is nothing to draw. The finer map may "
+            "show more."
+        )
         return alone
     style, opacity = _controls()
     drawn = _drawn(opened, film, heat, style=style, opacity=opacity, finer=finer)
