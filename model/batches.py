@@ -18,6 +18,7 @@ from model.dataset import Film, labels
 from model.films import ImageError, prepare, read_xray
 from model.progress import TrainingError
 from model.recipes import UNCHANGED, TrainingConfig
+from model.transplant import transplant
 
 if TYPE_CHECKING:
     import tensorflow as tf
@@ -89,40 +90,48 @@ def three_channels(films: tf.Tensor) -> tf.Tensor:
     return tf.repeat(tf.cast(films, tf.float32), 3, axis=-1)
 
 
-def doubled(films: Films, side: int) -> NDArray[np.uint8]:
-    """Films at twice the side, ``(n, 2 * side, 2 * side)``: what a network whose input is reduced is augmented from."""
+def doubled(pixels: NDArray[np.uint8], side: int) -> NDArray[np.uint8]:
+    """Films, or masks, at twice the side, ``(n, 2 * side, 2 * side)``: what a network whose input is reduced is
+    augmented from."""
     import tensorflow as tf
 
-    if 2 * side == films.pixels.shape[1]:
-        return films.pixels
+    if 2 * side == pixels.shape[1]:
+        return pixels
     parts = [
-        tf.image.resize(
-            films.pixels[start : start + 256, ..., None], (2 * side, 2 * side), method="area"
-        ).numpy()
-        for start in range(0, len(films.pixels), 256)
+        tf.image.resize(pixels[start : start + 256, ..., None], (2 * side, 2 * side), method="area").numpy()
+        for start in range(0, len(pixels), 256)
     ]
     return np.rint(np.concatenate(parts)[..., 0]).astype(np.uint8)
 
 
 def changed_batches(
-    pixels: NDArray[np.uint8], target: NDArray[np.float32], side: int, config: TrainingConfig
+    pixels: NDArray[np.uint8],
+    target: NDArray[np.float32],
+    side: int,
+    config: TrainingConfig,
+    *,
+    lungs: NDArray[np.uint8] | None = None,
 ) -> Callable[[int], tf.data.Dataset]:
     """The training batches of each epoch: float32 ``(batch, side, side, 3)`` 0 to 255, and targets.
 
-    ``pixels``: uint8 ``(n, source, source)``, ``source`` as `model.augmentation.augment` takes it.
+    ``pixels``: uint8 ``(n, source, source)``, ``source`` as `model.augmentation.augment` takes it; ``lungs``, of the
+    same shape: where `model.transplant` finds them, for a run that exchanges lungs.
     """
     import tensorflow as tf
 
     source, wanted = tf.constant(pixels[..., None]), tf.constant(target)
+    masks = None if lungs is None else tf.constant(lungs[..., None])
 
     @tf.function(input_signature=[tf.TensorSpec((None,), tf.int64)])  # built once, not for each epoch
     def change(index: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        films = tf.gather(source, index)
+        films, told = tf.gather(source, index), tf.gather(wanted, index)
+        if masks is not None:
+            films, told = transplant(films, tf.gather(masks, index), told, share=config.transplanted)
         if config.augmentation == UNCHANGED:
             films = films if pixels.shape[1] == side else reduced(films)
         else:
             films = augment(films, side=side, recipe=RECIPES[config.augmentation])
-        return three_channels(films), tf.gather(wanted, index)
+        return three_channels(films), told
 
     def batches(epoch: int) -> tf.data.Dataset:
         indices = tf.data.Dataset.from_tensor_slices(order(len(pixels), config, epoch))

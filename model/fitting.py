@@ -31,6 +31,7 @@ from model.batches import Films, steps_an_epoch, targets
 from model.features import Features, Job, features
 from model.progress import KeepBest, TrainingError, TrainingStopped, Watch
 from model.recipes import UNCHANGED, TrainingConfig, Watched
+from model.transplant import lung_masks
 
 if TYPE_CHECKING:
     import keras
@@ -140,7 +141,7 @@ def plan(
     import keras
 
     if config.staged:
-        return _growing(network, config, training, validation)
+        return _growing(network, config, training, validation, watch)
     architecture = ARCHITECTURES[config.architecture]
     target, reference = (targets(films, one_hot=architecture.softmax) for films in (training, validation))
     side, blocks = config.input_side, config.unfrozen_blocks
@@ -168,7 +169,8 @@ def plan(
         if done < settle:
             frozen, head = parts(network, head_end)
             stages.append(on_features(head, 0, settle, compute(frozen, films)))
-        changed = batches.changed_batches(training.pixels, target, side, config)
+        lungs = _lungs(training, config, watch)
+        changed = batches.changed_batches(training.pixels, target, side, config, lungs=lungs)
         plain = batches.plain_batches(validation.pixels, reference, side, config)
         last = Stage(whole, settle, config.epochs, changed, plain, side)
     else:
@@ -181,13 +183,29 @@ def plan(
     return [*stages, replace(last, rate=config.unfrozen_rate) if blocks else last]
 
 
-def _growing(network: keras.Model, config: TrainingConfig, training: Films, validation: Films) -> list[Stage]:
+def _lungs(training: Films, config: TrainingConfig, watch: Watch) -> NDArray[np.uint8] | None:
+    """Where the lungs lie, for a run that exchanges them."""
+    if not config.transplanted:
+        return None
+    return lung_masks(training.pixels, watch.counter("lungs", len(training.pixels)))
+
+
+def _growing(
+    network: keras.Model, config: TrainingConfig, training: Films, validation: Films, watch: Watch
+) -> list[Stage]:
     """The stages of vgg16_scratch; its films are reduced outside the network, from twice the side."""
     stages: list[Stage] = []
+    lungs = _lungs(training, config, watch)
     target, reference = (targets(films, one_hot=False) for films in (training, validation))
     for side, epochs in config.stages:
-        changed = batches.changed_batches(batches.doubled(training, side), target, side, config)
-        plain = batches.plain_batches(batches.doubled(validation, side), reference, side, config)
+        changed = batches.changed_batches(
+            batches.doubled(training.pixels, side),
+            target,
+            side,
+            config,
+            lungs=None if lungs is None else batches.doubled(lungs, side),
+        )
+        plain = batches.plain_batches(batches.doubled(validation.pixels, side), reference, side, config)
         first = stages[-1].until if stages else 0
         stages.append(Stage(network, first, first + epochs, changed, plain, side))
     return stages

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from time import monotonic
 from typing import Literal
 
-Phase = Literal["reading films", "features", "training", "calibrating", "testing", "writing"]
+Phase = Literal["reading films", "lungs", "features", "training", "calibrating", "testing", "writing"]
 Stop = Literal["", "discard", "keep"]
 """What is asked of a run: to go on, to end without a version, to end with the best epoch so far."""
 

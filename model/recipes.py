@@ -61,6 +61,9 @@ class TrainingConfig(BaseModel):
     """Weigh the classes so that each counts the same."""
     augmentation: str = UNCHANGED
     """A recipe of `model.augmentation.RECIPES`, or ``none``."""
+    transplanted: float = Field(default=0.0, ge=0, le=1)
+    """Share of the films that get the lungs of another one, with its label: what lies around the lungs then tells
+    little. For networks that train whole."""
     views: int = Field(default=2, ge=1)
     """Changed views of each film whose features are kept; each epoch sees one of them. Without augmentation: 1."""
 
@@ -136,6 +139,10 @@ class TrainingConfig(BaseModel):
         known = ARCHITECTURES[self.architecture]
         if self.unfrozen_blocks > known.blocks:
             raise ValueError(f"{known.title} has {known.blocks} blocks that can be unfrozen")
+        if self.transplanted and not (self.staged or self.unfrozen_blocks == known.blocks):
+            raise ValueError(
+                "lungs can be exchanged only where the whole network trains: unfreeze all blocks"
+            )
         return self
 
     @property

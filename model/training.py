@@ -291,7 +291,7 @@ def settle_batch_statistics(
     dropouts = [layer for layer in network.layers if isinstance(layer, keras.layers.Dropout)]
     rates = [layer.rate for layer in dropouts]
     side = config.stages[-1][0]
-    changed = changed_batches(doubled(training, side), targets(training, one_hot=False), side, config)
+    changed = changed_batches(doubled(training.pixels, side), targets(training, one_hot=False), side, config)
     epochs = (changed(config.total_epochs + number) for number in itertools.count())
     seen = itertools.islice((images for epoch in epochs for images, _ in epoch), batches)
     try:

@@ -172,6 +172,15 @@ REST = {
             0.05,
         ),
         Entry(
+            "transplanted",
+            "Share of films with another film's lungs",
+            "The label goes with the lungs: what lies around them then tells little. Where the whole network trains.",
+            "float",
+            0,
+            1.0,
+            0.05,
+        ),
+        Entry(
             "views",
             "Changed views of each film",
             "With a frozen base, so many are computed once and kept; each epoch sees one.",

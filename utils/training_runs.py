@@ -32,6 +32,7 @@ STALLED_WORDS = ":material/pause_circle: stalled"
 PHASE_WORDS = {
     "": "Starting TensorFlow",
     "reading films": "Reading the films",
+    "lungs": "Finding the lungs",
     "features": "Computing the features of the frozen part",
     "training": "Training",
     "calibrating": "Calibrating on validation films",

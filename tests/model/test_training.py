@@ -504,7 +504,7 @@ def test_batch_statistics_are_plain_means_over_batches(films: Path) -> None:
     layer = network.get_layer("block1_conv1_normalisation")
     assert layer.momentum == 0.99
     first = keras.Model(network.input, layer.input)
-    changed = changed_batches(doubled(loaded, 48), targets(loaded, one_hot=False), 48, CONFIG)
+    changed = changed_batches(doubled(loaded.pixels, 48), targets(loaded, one_hot=False), 48, CONFIG)
     values = np.concatenate([first(images).numpy() for images, _ in changed(0)])
     values = (values - np.asarray(layer.moving_mean)) / np.sqrt(
         np.asarray(layer.moving_variance) + layer.epsilon
