@@ -19,7 +19,7 @@ from model.registry import VersionError, activate, delete, history, rollback, ro
 from model.registry_commands import Place
 from pages.metrics_parts import common
 from pages.metrics_parts.overview import in_words
-from utils import charts, imports, look, model_versions, session
+from utils import charts, imports, look, model_versions, sections, session
 from utils.decisions import ASSISTS
 from utils.department import base_of
 from utils.dropped import let_go
@@ -31,7 +31,6 @@ screen = session.enter("Models")
 
 # Names of what a session keeps.
 SECTION = "models-section"
-NEXT_SECTION = "models-section-next"
 OPENED = "models-opened"
 COMPARED = "models-compared"
 COMPARE = "models-compare"  # another screen may name a version here, to be compared with the one in use
@@ -66,15 +65,8 @@ def main() -> None:
         st.info("There is no version yet. Train one, or import one below.", icon=":material/info:")
     if (wanted := st.session_state.pop(COMPARE, None)) is not None:
         show_comparison_with(rows, str(wanted))
-    st.session_state[SECTION] = st.session_state.pop(NEXT_SECTION, st.session_state.get(SECTION, CARD))
-    section = st.segmented_control(
-        "What to look at",
-        options=[CARD, COMPARISON, IN_USE, IMPORT, LOG],
-        key=SECTION,
-        required=True,
-        label_visibility="collapsed",
-        wrap=True,
-        persist_state="session",
+    section = sections.choose(
+        SECTION, [CARD, COMPARISON, IN_USE, IMPORT, LOG], first=CARD, label="What to look at"
     )
     if section == CARD:
         card(rows, place)
@@ -241,7 +233,7 @@ def show_comparison_with(rows: list[Listed], name: str) -> None:
     if name not in names_of(rows):
         st.warning(f"There is no version {look.plain(name)} to compare.", icon=":material/warning:")
         return
-    st.session_state[NEXT_SECTION] = COMPARISON
+    sections.go_to(SECTION, COMPARISON)
     st.session_state[COMPARED] = [each for each in (used, name) if each is not None]
 
 
@@ -582,7 +574,7 @@ def ended(job: ImportJob | None) -> None:
 
 def open_card(name: str, job: int) -> None:
     st.session_state[OPENED] = name
-    st.session_state[NEXT_SECTION] = CARD
+    sections.go_to(SECTION, CARD)
     st.session_state[SEEN] = job
 
 

@@ -11,7 +11,7 @@ from pages.training_parts.films import chosen_films
 from pages.training_parts.order import start
 from pages.training_parts.recipe import recipe
 from pages.training_parts.runs import show_runs
-from utils import look, session
+from utils import look, sections, session
 from utils.decisions import ASSISTS
 from utils.settings import Settings, SettingsError, get_settings
 
@@ -29,16 +29,7 @@ def main() -> None:
         return
     jobs.advance(settings.home)
     known = jobs.list_jobs(settings.home)
-    if st.session_state.get(SECTION) not in (RUNS, NEW):
-        st.session_state[SECTION] = RUNS if known else NEW
-    section = st.segmented_control(
-        "What to do",
-        [RUNS, NEW],
-        required=True,
-        key=SECTION,
-        persist_state="session",
-        label_visibility="collapsed",
-    )
+    section = sections.choose(SECTION, [RUNS, NEW], first=RUNS if known else NEW, label="What to do")
     if section == NEW:
         new_run(settings)
     else:

@@ -20,6 +20,12 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 TINY_NAME = "tiny-2026-01"
 
 
+def section_of(app: Any, name: str) -> Any:
+    """The control of an `AppTest` page that chooses the section called ``name``."""
+    number = app.session_state[f"{name}-round"]
+    return app.button_group(key=f"{name}-{number}" if number else name)
+
+
 def build_tiny_network(*, seed: int = 7, filters: int = 4) -> Any:
     """A VGG16 in miniature: the real layer names and shapes contract, ``filters`` filters a layer, random weights."""
     import keras

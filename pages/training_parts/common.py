@@ -5,9 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-import streamlit as st
-
-from utils import charts
+from utils import charts, sections
 
 # Names of what a session keeps.
 SECTION = "training-section"
@@ -40,4 +38,4 @@ MODELS_PAGE = Path(__file__).parent.with_name("models.py")
 
 
 def go_to(section: str) -> None:
-    st.session_state[SECTION] = section
+    sections.go_to(SECTION, section)

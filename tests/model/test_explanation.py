@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from model import architectures, explanation
 from model.architectures import ARCHITECTURES
-from model.calibration import logit
+from model.calibration import logit, sigmoid
 from model.conversion import convert
 from model.explanation import (
     COLOURS,
@@ -76,7 +76,7 @@ def close(found: np.ndarray, expected: np.ndarray, share: float = 1e-4) -> None:
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_every_network_of_the_table_is_explained_by_its_own_gradient(name: str, tmp_path: Path) -> None:
+def test_every_network_of_the_table_is_read_and_explained_as_by_keras(name: str, tmp_path: Path) -> None:
     released = architectures.release(built(name), ARCHITECTURES[name])
     version = version_of(released, tmp_path / "version")
     pixels = films(released.input_shape[1]).astype(np.uint8)
@@ -97,6 +97,11 @@ def test_every_network_of_the_table_is_explained_by_its_own_gradient(name: str, 
         close(evidence.heat, expected, share=1e-3)
         close(evidence.pooled, maps.mean((1, 2)), share=1e-3)
         assert np.array_equal(evidence.probabilities, predictor.predict(pixels))
+        answer = predictor.predict_with_features(pixels)
+        np.testing.assert_allclose(
+            answer.probabilities, version.card.calibration.apply(sigmoid(logits)), atol=1e-4
+        )
+        close(answer.features, maps)
 
 
 def _image() -> Any:

@@ -11,7 +11,6 @@ import pytest
 
 from model import architectures
 from model.architectures import ARCHITECTURES, INPUT
-from model.layer_graph import feature_layer
 from model.network_file import check_network_file
 from model.recipes import TrainingConfig, default_config
 
@@ -139,30 +138,6 @@ def test_released_network_is_the_same_function_and_plain_keras_opens_it(name: st
     map_shape = again.get_layer(found).output.shape
     assert len(map_shape) == 4
     assert map_shape[1] == map_shape[2] >= 1
-
-
-@pytest.mark.parametrize("name", NAMES)
-def test_openvino_gives_what_keras_gives(name: str, tmp_path: Path) -> None:
-    pytest.importorskip("openvino")
-    import keras
-
-    from model.calibration import sigmoid
-    from model.conversion import convert
-    from model.inference import _OpenVinoNetwork
-
-    released = architectures.release(built(name), ARCHITECTURES[name])
-    released.save(tmp_path / "model.h5")
-    convert(tmp_path / "model.h5", tmp_path)
-    size = released.input_shape[1:3]
-    engine = _OpenVinoNetwork(tmp_path, input_size=size, precision="f32")
-    pixels = films(size[0])
-    with_map = keras.Model(released.input, [released.output, feature_layer(released)[0].output])
-    expected, maps = (np.asarray(values) for values in with_map(pixels, training=False))
-    for index, image in enumerate(pixels.astype(np.uint8)):
-        logit, features = engine.run(image[None], features=True)
-        assert abs(sigmoid(np.array([logit]))[0] - expected[index, 0]) < 1e-4
-        assert features is not None
-        np.testing.assert_allclose(features, maps[index], atol=1e-4 * np.abs(maps).max())
 
 
 @pytest.mark.parametrize("name", [name for name in NAMES if name.values[0] not in LARGE])

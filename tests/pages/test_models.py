@@ -34,7 +34,7 @@ from model.registry import (
     version_in_use,
 )
 from model.smoke import sample_images, sample_probabilities
-from tests.conftest import write_tiny_version
+from tests.conftest import section_of, write_tiny_version
 from utils import imports, session
 
 PROJECT = Path(__file__).resolve().parents[2]
@@ -115,7 +115,7 @@ def opened(page: str = "pages/models.py", section: str = "") -> AppTest:
 
 
 def look_at(app: AppTest, section: str) -> AppTest:
-    app.segmented_control(key="models-section").set_value(section).run()
+    section_of(app, "models-section").set_value(section).run()
     assert not app.exception
     return app
 

@@ -14,6 +14,7 @@ from streamlit.testing.v1 import AppTest
 from model import jobs
 from model.recipes import default_config
 from model.registry import Version, list_versions
+from tests.conftest import section_of
 from tests.model.test_jobs import as_if, make_films, runner_lives, until
 from tests.utils.test_uploads import good, png, zipped
 from utils import uploads
@@ -70,7 +71,7 @@ def press(app: AppTest, label: str) -> AppTest:
 
 
 def choose(app: AppTest, section: str) -> AppTest:
-    return app.button_group(key="training-section").set_value(section).run()
+    return section_of(app, "training-section").set_value(section).run()
 
 
 def check(app: AppTest, folder: Path) -> AppTest:
