@@ -39,17 +39,6 @@ SECTIONS = (
 )
 
 
-@pytest.fixture
-def version(tiny_version: Version, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Version:
-    """A version of this test's own, in use."""
-    folder = tmp_path / "home" / "versions" / tiny_version.name
-    shutil.copytree(tiny_version.folder, folder)
-    monkeypatch.setenv("PNEUMOSCOPE_HOME", str(tmp_path / "home"))
-    monkeypatch.setenv("PNEUMOSCOPE_VERSION", tiny_version.name)
-    monkeypatch.delenv("PNEUMOSCOPE_DATA", raising=False)
-    return read_version(folder)
-
-
 def opened(*, threshold: float | None = None, section: str | None = None, data: str | None = None) -> AppTest:
     """The Metrics screen, come to by way of the entry; then what was asked for, as a user would."""
     app = AppTest.from_file(str(PAGE.parents[1] / "app.py"), default_timeout=120).run()

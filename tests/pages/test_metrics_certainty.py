@@ -3,33 +3,20 @@
 from __future__ import annotations
 
 import json
-import shutil
 from pathlib import Path
 
 import numpy as np
 import pandas
-import pytest
 from streamlit.testing.v1 import AppTest
 
 from model.conformal import coverage, fit, risk_coverage
 from model.neighbours import PARTS, PooledFilms, reduced, write_features
-from model.registry import FEATURES_FILE, Predictions, Version, read_version, write_predictions
+from model.registry import FEATURES_FILE, Predictions, Version, write_predictions
 from pages.metrics_parts import certainty as section
 from pages.metrics_parts import common
 from utils import certainty
 
 APP = Path(__file__).resolve().parents[2] / "app.py"
-
-
-@pytest.fixture
-def version(tiny_version: Version, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Version:
-    """A version of this test's own, in use."""
-    folder = tmp_path / "home" / "versions" / tiny_version.name
-    shutil.copytree(tiny_version.folder, folder)
-    monkeypatch.setenv("PNEUMOSCOPE_HOME", str(tmp_path / "home"))
-    monkeypatch.setenv("PNEUMOSCOPE_VERSION", tiny_version.name)
-    monkeypatch.delenv("PNEUMOSCOPE_DATA", raising=False)
-    return read_version(folder)
 
 
 def opened() -> AppTest:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -12,21 +11,10 @@ from streamlit.testing.v1 import AppTest
 
 from model.audit import CHANGES, FILLS, LUNGS_OUT, NO_FILL, Audit, Masks, Steadiness, View
 from model.evaluation import Interval
-from model.registry import Version, read_version, write_report
+from model.registry import Version, write_report
 from utils.audit_charts import audit_figure
 
 ENTRY = Path(__file__).resolve().parents[2] / "app.py"
-
-
-@pytest.fixture
-def version(tiny_version: Version, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Version:
-    """A version of this test's own, in use."""
-    folder = tmp_path / "home" / "versions" / tiny_version.name
-    shutil.copytree(tiny_version.folder, folder)
-    monkeypatch.setenv("PNEUMOSCOPE_HOME", str(tmp_path / "home"))
-    monkeypatch.setenv("PNEUMOSCOPE_VERSION", tiny_version.name)
-    monkeypatch.delenv("PNEUMOSCOPE_DATA", raising=False)
-    return read_version(folder)
 
 
 def found(*, without_lungs: Sequence[float] = (0.6, 0.62), size: bool = False) -> Audit:
