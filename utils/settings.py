@@ -48,6 +48,10 @@ class Settings(BaseSettings):
     precision: Literal["auto", "bf16", "f32"] = Field(
         default="auto", description="number format inside the network; auto: bf16 where the processor has it"
     )
+    sign_in: Literal["auto", "required"] = Field(
+        default="auto",
+        description="auto: sign-in is asked for unless the server listens to this computer only",
+    )
 
     @field_validator("home", "data", "data_full_size")
     @classmethod

@@ -1,0 +1,92 @@
+"""Who is at the screen, and what that person may do."""
+
+from __future__ import annotations
+
+import ipaddress
+from dataclasses import dataclass
+
+import streamlit as st
+
+from utils.permissions import Action, Forbidden, Role, permits, require
+from utils.settings import get_settings
+
+__all__ = ["LOCAL", "Forbidden", "Person", "SignedOut", "current", "sign_in_required"]
+
+
+class SignedOut(PermissionError):  # noqa: N818 - it is no error of the program
+    """Nobody is signed in; one sentence that says so."""
+
+
+@dataclass(frozen=True)
+class Person:
+    """Somebody who does something.
+
+    Attributes:
+        name: what the records keep, lower case: `Account.name`, or ``local``.
+        title: what others see.
+        roles: decide what is permitted.
+        address: from where, an IP address; empty where it is not known.
+        account: `Account.id`; None where nobody signed in.
+    """
+
+    name: str
+    title: str
+    roles: frozenset[Role]
+    address: str = ""
+    account: int | None = None
+
+    def may(self, action: Action) -> bool:
+        """Whether one of the roles permits the action."""
+        return permits(self.roles, action)
+
+    def require(self, action: Action) -> None:
+        """Nothing where one of the roles permits the action.
+
+        Raises:
+            Forbidden: none does; one sentence that says who may.
+        """
+        require(self.roles, action)
+
+
+LOCAL = Person("local", "this computer", frozenset(Role))
+"""Whoever sits at this computer, where the server listens to it alone and asks for no sign-in."""
+
+
+def sign_in_required() -> bool:
+    """Whether one has to sign in: always, unless the server listens on a loopback address only.
+
+    `PNEUMOSCOPE_SIGN_IN=required` asks for it there too, as a proxy in front of the server needs. There is no value
+    that takes it away.
+
+    Raises:
+        SettingsError: the settings cannot be used.
+    """
+    if get_settings().sign_in == "required":
+        return True
+    address = st.get_option("server.address")
+    return not (isinstance(address, str) and is_loopback(address))
+
+
+def is_loopback(host: str) -> bool:
+    """Whether a host, an address or ``localhost``, without port, is this computer's own."""
+    if host.rstrip(".").lower() == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return False
+
+
+def current() -> Person:
+    """The person of the running script or callback.
+
+    Looked up anew each time, so that whoever was signed out, deactivated or given another role is known at once.
+
+    Raises:
+        SignedOut: nobody is signed in.
+        DatabaseError: the accounts cannot be read.
+        SettingsError: the settings cannot be used.
+    """
+    if not sign_in_required():
+        return LOCAL
+    raise SignedOut("Nobody is signed in.")  # until accounts are there
