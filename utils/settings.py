@@ -9,8 +9,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Literal
 
-from pydantic import Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, TypeAdapter, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
+from sqlalchemy import make_url
+from sqlalchemy.exc import ArgumentError
+
+from utils.permissions import Role
 
 PREFIX = "PNEUMOSCOPE_"
 PROJECT = Path(__file__).resolve().parent.parent
@@ -18,6 +22,22 @@ PROJECT = Path(__file__).resolve().parent.parent
 
 class SettingsError(ValueError):
     """A setting cannot be used. The message is one sentence a setting, naming the variable and what to do."""
+
+
+class OpenIdRule(BaseModel):
+    """Who signs in with OpenID Connect and has this claim gets these roles.
+
+    Attributes:
+        claim: name of the claim, such as ``email`` or ``groups``; an address counts only where it is verified.
+        fits: the claim's value, or one of its values; ``*`` stands for any characters. Case does not count.
+        roles: what it gives; the least, a technician's, where nothing is said.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    claim: str = Field(min_length=1)
+    fits: str = Field(min_length=1)
+    roles: tuple[Role, ...] = Field(default=(Role.TECHNICIAN,), min_length=1)
 
 
 class Settings(BaseSettings):
@@ -42,6 +62,16 @@ class Settings(BaseSettings):
     version: str | None = Field(
         default=None, description="name or folder of the network to use; none: the newest released one"
     )
+    database_url: str | None = Field(
+        default=None,
+        repr=False,  # it may hold a password
+        description="postgresql://user:password@host/name, or sqlite:////folder/file; none: a file under home",
+    )
+    film_key: SecretStr | None = Field(
+        default=None,
+        description="what kept films are encrypted with, made by `python -m utils.film_store make-key`; several with "
+        "commas between them: the first encrypts, all decrypt",
+    )
     engine: Literal["auto", "openvino", "keras"] = Field(
         default="auto", description="what runs the network; auto: OpenVINO where it is installed, else Keras"
     )
@@ -51,6 +81,20 @@ class Settings(BaseSettings):
     sign_in: Literal["auto", "required"] = Field(
         default="auto",
         description="auto: sign-in is asked for unless the server listens to this computer only",
+    )
+    secret: SecretStr | None = Field(
+        default=None,
+        min_length=32,
+        description="what signs the cookies of sign-ins, 32 characters or more; none: a key kept under home",
+    )
+    admin_password: SecretStr | None = Field(
+        default=None,
+        description="password of the first account, admin; none: a code in the server's log makes it",
+    )
+    openid_roles: Annotated[tuple[OpenIdRule, ...], NoDecode] = Field(
+        default=(),
+        description="JSON list of rules that give roles to those who sign in with OpenID Connect, such as "
+        '[{"claim": "groups", "fits": "radiology", "roles": ["clinician"]}]; who fits none may not enter',
     )
 
     @field_validator("home", "data", "data_full_size")
@@ -77,6 +121,33 @@ class Settings(BaseSettings):
         if path is not None and not path.is_dir():
             raise ValueError(f"there is no folder {path}, name one that exists or leave the variable unset")
         return path
+
+    @field_validator("openid_roles", mode="before")
+    @classmethod
+    def _is_list_of_rules(cls, rules: object) -> object:
+        if not isinstance(rules, str):
+            return rules
+        example = '[{"claim": "groups", "fits": "radiology", "roles": ["clinician"]}]'
+        try:
+            return TypeAdapter(tuple[OpenIdRule, ...]).validate_json(rules)
+        except ValidationError as error:
+            raise ValueError(f"write it as {example}") from error
+
+    @field_validator("database_url")
+    @classmethod
+    def _is_known_database(cls, url: str | None) -> str | None:
+        # The messages quote nothing of it: it may hold a password.
+        if url is None:
+            return None
+        try:
+            parts = make_url(url)
+        except ArgumentError as error:
+            raise ValueError("write it as postgresql://user:password@host/name") from error
+        if parts.drivername == "sqlite" and parts.database in {None, "", ":memory:"}:
+            raise ValueError("name the file, as in sqlite:////folder/file")
+        if parts.drivername not in {"sqlite", "postgres", "postgresql", "postgresql+psycopg"}:
+            raise ValueError("the program knows sqlite:// and postgresql://")
+        return url
 
     @property
     def cache(self) -> Path:
