@@ -99,6 +99,9 @@ class SignIn(Table):
     address: Mapped[str] = mapped_column(String(64), default="")
 
 
+_FILTERED = ("verdict", "by", "version", "certainty", "verdict_by")
+
+
 class Case(Table):
     """One X-ray with its latest reading and the clinician's verdict.
 
@@ -121,9 +124,11 @@ class Case(Table):
     """
 
     __tablename__ = "cases"
+    # Both hold all that the worklist filters by, so that it is counted and paged without a look at the rows, which
+    # are wide. An index on one of these columns alone would lead SQLite to the rows again, and take ten times as long.
     __table_args__ = (
-        Index("ix_cases_probability_id", "probability", "id"),
-        Index("ix_cases_created_id", "created", "id"),
+        Index("ix_cases_likeliest", "probability", "id", "created", *_FILTERED),
+        Index("ix_cases_age", "created", "id", "probability", *_FILTERED),
     )
 
     id: Mapped[int] = mapped_column(primary_key=True)
@@ -131,8 +136,8 @@ class Case(Table):
     patient: Mapped[str | None] = mapped_column(String(64), index=True)
     image: Mapped[str] = mapped_column(String(64), unique=True)
     created: Mapped[datetime]
-    by: Mapped[str] = mapped_column(String(200), index=True)
-    version: Mapped[str] = mapped_column(String(200), index=True)
+    by: Mapped[str] = mapped_column(String(200))
+    version: Mapped[str] = mapped_column(String(200))
     network: Mapped[str] = mapped_column(String(64))
     probability: Mapped[float | None] = mapped_column(Float)
     threshold: Mapped[float] = mapped_column(Float)
@@ -148,9 +153,9 @@ class Case(Table):
     pooled: Mapped[bytes | None] = mapped_column(LargeBinary)
     heat: Mapped[bytes | None] = mapped_column(LargeBinary)
     film: Mapped[bool] = mapped_column(default=False)
-    verdict: Mapped[str | None] = mapped_column(String(20), index=True)
+    verdict: Mapped[str | None] = mapped_column(String(20))
     note: Mapped[str] = mapped_column(Text, default="")
-    verdict_by: Mapped[str | None] = mapped_column(String(200), index=True)
+    verdict_by: Mapped[str | None] = mapped_column(String(200))
     verdict_at: Mapped[datetime | None]
     revision: Mapped[int] = mapped_column(default=1)
 
@@ -194,6 +199,23 @@ class CaseChange(Table):
     after: Mapped[dict[str, Any]]
 
     case: Mapped[Case] = relationship(back_populates="changes")
+
+
+class CaseOpening(Table):
+    """A browser that has a case open, so that others see it. Counts as long as it was `seen` a moment ago.
+
+    Attributes:
+        browser: drawn at random for each session.
+        who, title: of the person, as `utils.people.Person` has them.
+    """
+
+    __tablename__ = "case_openings"
+
+    case_id: Mapped[int] = mapped_column(ForeignKey("cases.id", ondelete="CASCADE"), primary_key=True)
+    browser: Mapped[str] = mapped_column(String(32), primary_key=True)
+    who: Mapped[str] = mapped_column(String(200))
+    title: Mapped[str] = mapped_column(String(200))
+    seen: Mapped[datetime] = mapped_column(index=True)
 
 
 class AuditLine(Table):
