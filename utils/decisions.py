@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from model.calibration import OperatingPoint
-from model.evaluation import operating_rates
+from model.evaluation import OperatingRates, operating_rates
 from model.registry import Predictions
+from utils.texts import Language, listed, text
 
 NORMAL = "NORMAL"
 PNEUMONIA = "PNEUMONIA"
@@ -17,7 +18,7 @@ CANNOT_TELL = "CANNOT TELL"
 SHAPES = {PNEUMONIA: "▲", NORMAL: "○", CANNOT_TELL: "◇", NOT_JUDGED: "□"}
 """A shape beside each word, so that a decision never hangs on its colour."""
 
-ASSISTS = "Pneumoscope assists. A professional gives the verdict."
+ASSISTS = text("assists", "en")
 
 
 def decide(probability: float, *, threshold: float) -> str:
@@ -54,7 +55,7 @@ def format_probability(probability: float, *, threshold: float | None = None) ->
     return f"{probability:.3f}"
 
 
-def of_hundred(share: float) -> str:
+def of_hundred(share: float, language: Language = "en") -> str:
     """A share in [0, 1] as "97 of 100"; "all" and "none" are said only where they are exact.
 
     >>> of_hundred(0.974)
@@ -64,27 +65,34 @@ def of_hundred(share: float) -> str:
     """
     count = round(share * 100)
     if count == 100 and share < 1:
-        return "more than 99 of 100"
+        return text("nearly all", language)
     if count == 0 and share > 0:
-        return "fewer than 1 of 100"
-    return f"{count} of 100"
+        return text("nearly none", language)
+    return text("of hundred", language, count=count)
 
 
 def rates_in_words(predictions: Predictions, *, threshold: float) -> str:
-    """What a threshold costs and gains, in one sentence, measured on stored test predictions.
+    """What a threshold costs and gains, in one English sentence, measured on stored test predictions.
 
     A class without any film in the test set is left out and named.
     """
-    rates = operating_rates(predictions.labels, predictions.probabilities, threshold)
-    flagged = {
-        "pneumonias": rates.sensitivity.value,
-        "healthy children": None if rates.specificity.value is None else 1 - rates.specificity.value,
-    }
-    parts = [f"{of_hundred(share)} {name}" for name, share in flagged.items() if share is not None]
-    missing = [name for name, share in flagged.items() if share is None]
-    if not parts:
-        return "What this threshold costs and gains is not known: the test set of this version is empty."
-    sentence = f"At this threshold {' and '.join(parts)} are flagged, measured on the test set."
-    if missing:
-        sentence += f" It holds no {' and no '.join(missing)}."
-    return sentence
+    return what_is_flagged(operating_rates(predictions.labels, predictions.probabilities, threshold))
+
+
+def what_is_flagged(rates: OperatingRates, language: Language = "en") -> str:
+    """The same of rates that are known already, in the reader's language."""
+    found, missing = [], []
+    if rates.sensitivity.value is None:
+        missing.append(text("pneumonias", language))
+    else:
+        share = of_hundred(rates.sensitivity.value, language)
+        found.append(text("flagged pneumonias", language, share=share))
+    if rates.specificity.value is None:
+        missing.append(text("healthy", language))
+    else:
+        share = of_hundred(1 - rates.specificity.value, language)
+        found.append(text("flagged healthy", language, share=share))
+    if not found:
+        return text("rates of nothing", language)
+    sentence = text("rates", language, flagged=listed(found, language))
+    return sentence + (text("rates lack", language, missing=missing[0]) if missing else "")
