@@ -20,7 +20,8 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from sqlalchemy import ColumnElement, delete as delete_from, func, or_, select, true
+from sqlalchemy import ColumnElement, func, or_, select, true
+from sqlalchemy import delete as delete_from
 from sqlalchemy.orm import Session, selectinload
 
 from model.films import Source
@@ -162,14 +163,19 @@ class CaseView:
     @property
     def record(self) -> str:
         """What everybody must know who sees this case: refused, overruled, corrected; empty for most."""
-        parts = []
-        if self.refusal and not self.overruled:
-            parts.append(f"Not judged: {self.refusal}")
-        elif self.refusal:
-            parts.append(f"Refused at first and read nevertheless, on request: {self.refusal}")
-        if self.corrections:
-            parts.append(f"Corrected on request before reading: {corrections_in_words(self.corrections)}.")
-        return " ".join(parts)
+        return record_in_words(self.refusal, overruled=self.overruled, corrections=self.corrections)
+
+
+def record_in_words(refusal: str, *, overruled: bool, corrections: Sequence[str]) -> str:
+    """What everybody must know who sees a case: refused, overruled, corrected; empty for most."""
+    parts = []
+    if refusal and not overruled:
+        parts.append(f"Not judged: {refusal}")
+    elif refusal:
+        parts.append(f"Refused at first and read nevertheless, on request: {refusal}")
+    if corrections:
+        parts.append(f"Corrected on request before reading: {corrections_in_words(corrections)}.")
+    return " ".join(parts)
 
 
 @dataclass(frozen=True)
@@ -215,8 +221,8 @@ def save(
     """Save a reading as a case; a film that is known already, by its hash, stays one case.
 
     A reading by another network than the case's latest becomes its latest, and so does one that somebody asked for
-    (`anew`). Any other reading of a known film changes nothing but the audit trail, and adds the film itself where it was
-    not kept before. Where the film cannot be kept the record is saved without it: `Saved.problem` says why.
+    (`anew`). Any other reading of a known film changes nothing but the audit trail, and adds the film itself where it
+    was not kept before. Where the film cannot be kept the record is saved without it: `Saved.problem` says why.
 
     Args:
         reading: of a film that could be read; its probability may be missing.
@@ -233,6 +239,7 @@ def save(
         Forbidden: `who` may not.
         CaseError: the patient's pseudonym cannot be kept.
         DatabaseError: nothing was saved.
+        FilmStoreError: nothing was saved, because the film that is kept could not be replaced by this reading's.
         ValueError: the reading is none of a film that could be read.
     """
     who.require(Action.READ_FILMS)
@@ -260,6 +267,7 @@ def save(
             else:
                 before = {"version": case.version, "probability": _rounded(case.probability)}
             overruled_before = bool(case.overruled)
+            same_film = not new and _same_film(case, reading)
             replaces = new or anew or case.network != network
             if replaces:
                 _take(case, reading, network=network, threshold=threshold, certainty=certainty, heat=heat)
@@ -273,17 +281,25 @@ def save(
                         threshold=threshold,
                     )
                 )
-            elif heat and case.heat is None and reading.heat is not None and _same_film(case, reading):
+            elif heat and case.heat is None and reading.heat is not None and same_film:
                 case.heat = _packed(reading.heat)
             if case.patient is None:
                 case.patient = patient
             session.flush()  # what the database does not take is known before the film is written
-            if sealed is not None and (replaces or (not case.film and _same_film(case, reading))):
+            outdated = replaces and case.film and not same_film
+            if sealed is not None and (
+                (replaces and not same_film)
+                or (same_film and not (case.film and film_store.has(reading.key)))
+            ):
                 try:
                     film_store.put(reading.key, sealed)
                     case.film = True
                 except FilmStoreError as error:
                     problem = str(error)
+            elif outdated and pixels is None:
+                case.film = False  # it does not go with the record any more; the sweep removes it
+            if outdated and problem:
+                raise FilmStoreError(problem)
             after = {
                 "version": reading.version,
                 "probability": _rounded(reading.probability),
@@ -321,8 +337,8 @@ def checked_patient(text: str | None) -> str | None:
         return None
     if not _PATIENT.fullmatch(text):
         raise CaseError(
-            "A patient's pseudonym is made of letters, digits, full stops, hyphens and underscores, at most 64 of them: "
-            "no name, no blanks."
+            "A patient's pseudonym is made of letters, digits, full stops, hyphens and underscores, at most 64 of "
+            "them: no name, no blanks."
         )
     return text
 

@@ -109,6 +109,11 @@ def get(image: str) -> NDArray[np.uint8] | None:
     return _pixels(_keys(), token)
 
 
+def has(image: str) -> bool:
+    """Whether a film is kept under this hash; it may be one that no key at hand decrypts."""
+    return _file(image).is_file()
+
+
 def delete(image: str) -> bool:
     """Remove a film; False where there was none. Call it within `removing`.
 
