@@ -7,8 +7,9 @@ import streamlit as st
 from pages.data_parts import augmentation, averages, common, counts, cues, eigen, films, quality
 from utils import look, session
 from utils.decisions import ASSISTS
+from utils.permissions import Action
 
-session.enter("Data")
+session.enter("Data", Action.SEE_DATA)
 
 SECTION = "data-section"
 

@@ -8,9 +8,10 @@ from pages.diagnose_parts import alike, answer, certainty, common, dicom_results
 from pages.diagnose_parts.common import Opened
 from utils import evidence, look, session
 from utils.decisions import ASSISTS
+from utils.permissions import Action
 from utils.readings import Certainty
 
-screen = session.enter("Diagnose")
+screen = session.enter("Diagnose", Action.READ_FILMS)
 
 EVIDENCE = "diagnose-evidence"
 SURE = "How sure"

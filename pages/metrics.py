@@ -21,9 +21,10 @@ from pages.metrics_parts import (
 from utils import look, session
 from utils.decisions import ASSISTS
 from utils.own_films import OwnFilmsError
+from utils.permissions import Action
 from utils.settings import get_settings
 
-screen = session.enter("Metrics")
+screen = session.enter("Metrics", Action.SEE_METRICS)
 
 VERSION = "metrics-version"
 DATA = "metrics-data"

@@ -25,9 +25,10 @@ from utils.department import base_of
 from utils.dropped import let_go
 from utils.imports import ImportingRefused, ImportJob
 from utils.model_versions import Listed
+from utils.permissions import Action
 from utils.settings import Settings, SettingsError, get_settings
 
-screen = session.enter("Models")
+screen = session.enter("Models", Action.MANAGE_MODELS)
 
 # Names of what a session keeps.
 SECTION = "models-section"

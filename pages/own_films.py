@@ -21,9 +21,10 @@ from utils import data_sets, department, look, own_films, session
 from utils.decisions import ASSISTS
 from utils.dropped import let_go
 from utils.own_films import EvaluatedSet, Job, OwnFilmsError
+from utils.permissions import Action
 from utils.settings import get_settings
 
-screen = session.enter("Own films")
+screen = session.enter("Own films", Action.EVALUATE_OWN_FILMS)
 
 HOW = "own-how"
 SET = "own-set"

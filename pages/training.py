@@ -13,9 +13,10 @@ from pages.training_parts.recipe import recipe
 from pages.training_parts.runs import show_runs
 from utils import look, sections, session
 from utils.decisions import ASSISTS
+from utils.permissions import Action
 from utils.settings import Settings, SettingsError, get_settings
 
-screen = session.enter("Training")
+screen = session.enter("Training", Action.TRAIN)
 
 
 def main() -> None:

@@ -3,14 +3,25 @@
 from __future__ import annotations
 
 import ipaddress
+import threading
 from dataclasses import dataclass
+from datetime import UTC, datetime
 
 import streamlit as st
 
 from utils.permissions import Action, Forbidden, Role, permits, require
 from utils.settings import get_settings
 
-__all__ = ["LOCAL", "Forbidden", "Person", "SignedOut", "current", "sign_in_required"]
+__all__ = [
+    "LOCAL",
+    "Forbidden",
+    "Person",
+    "SignedOut",
+    "current",
+    "guarded",
+    "is_loopback",
+    "sign_in_required",
+]
 
 
 class SignedOut(PermissionError):  # noqa: N818 - it is no error of the program
@@ -47,6 +58,9 @@ class Person:
         """
         require(self.roles, action)
 
+
+guarded = threading.Event()
+"""Set where `utils.server` stands in front of the screens, their uploads and their downloads in this process."""
 
 LOCAL = Person("local", "this computer", frozenset(Role))
 """Whoever sits at this computer, where the server listens to it alone and asks for no sign-in."""
@@ -89,4 +103,28 @@ def current() -> Person:
     """
     if not sign_in_required():
         return LOCAL
-    raise SignedOut("Nobody is signed in.")  # until accounts are there
+    from utils import accounts  # which needs this module
+
+    signed = accounts.signed_in(cookie(), address=st.context.ip_address or "", now=datetime.now(UTC))
+    if signed.must_change:
+        raise SignedOut("Choose a password of your own first: open the sign-in page.")
+    return signed.person
+
+
+def cookie() -> str | None:
+    """The cookie of the sign-in that this browser brought along; None where it brought none."""
+    from utils import accounts
+
+    return st.context.cookies.to_dict().get(accounts.COOKIE)
+
+
+def still_there() -> None:
+    """The person of the running script has just done something: the idle time starts anew.
+
+    Raises:
+        DatabaseError: it cannot be kept.
+    """
+    if sign_in_required():
+        from utils import accounts
+
+        accounts.touch(cookie(), now=datetime.now(UTC))

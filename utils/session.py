@@ -1,21 +1,28 @@
-"""What the screens of one session share: the version in use, its predictor, the threshold.
+"""What the screens of one session share: who is there, the version in use, its predictor, the threshold.
 
-Every page calls `enter` as its first statement. `app.py` runs before a page as a rule, but a page must not count on it.
+Every page calls `enter` as its first statement: it is the page's own guard. `app.py` runs before a page as a rule, but
+a page must not count on it. What is done on a screen asks once more: `permitted`, `may`, `on_record`.
 """
 
 from __future__ import annotations
 
+import functools
 import logging
 import threading
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from html import escape
 from pathlib import Path
+from typing import Any, ParamSpec
 
 import streamlit as st
+from streamlit import runtime
 from streamlit.navigation.page import Page
 
-from model.calibration import Calibration
+from model.calibration import Calibration, OperatingPoint
 from model.inference import Predictor
 from model.registry import (
     LOG_FILE,
@@ -26,8 +33,11 @@ from model.registry import (
     find_version,
     scan_versions,
 )
-from utils import department, look
+from utils import audit_trail, department, look, people
+from utils.database import DatabaseError, transaction
 from utils.decisions import point_at, rates_in_words
+from utils.people import Forbidden, Person, SignedOut
+from utils.permissions import Action, Role
 from utils.settings import Settings, SettingsError, get_settings
 
 log = logging.getLogger(__name__)
@@ -40,6 +50,9 @@ _POINT = "operating-point"
 _NEXT_THRESHOLD = "threshold-next"
 _SCALE = "threshold-scale"
 _NETWORK = "network-seen"
+_NOTED = "threshold-noted"
+_FIXED = "threshold-fixed"
+_OWNER = "session-owner"
 _LOOK_EVERY = 5.0
 """Seconds between two looks, from an open screen, at which version is in use."""
 _THRESHOLD_OF_THIS_RUN = "threshold-of-this-run"
@@ -59,67 +72,237 @@ class Screen:
         version: the version in use; None where there is none that works.
         problem: why there is no version, one sentence; empty where there is one.
         threshold: the session's threshold in [0, 1].
+        person: who is there.
     """
 
     version: Version | None
     problem: str
     threshold: float
+    person: Person
 
 
 _entry_has_run = threading.Event()
 _PAGES = Path(__file__).resolve().parent.parent / "pages"
 
 
-def pages() -> list[Page]:
-    """The screens, in the order of the menu."""
-    found = [
-        st.Page(_PAGES / "diagnose.py", title="Diagnose", icon=":material/radiology:", default=True),
-        st.Page(_PAGES / "metrics.py", title="Metrics", icon=":material/monitoring:"),
-        st.Page(_PAGES / "own_films.py", title="Own films", icon=":material/fact_check:"),
-        st.Page(_PAGES / "data.py", title="Data", icon=":material/dataset:"),
+@dataclass(frozen=True)
+class _Listed:
+    """A screen in the menu, and what it takes to open it; None: to be signed in."""
+
+    file: str
+    title: str
+    icon: str
+    action: Action | None
+
+
+_MENU = (
+    _Listed("diagnose.py", "Diagnose", "radiology", Action.READ_FILMS),
+    _Listed("worklist.py", "Worklist", "checklist", Action.SEE_OPEN_CASES),
+    _Listed("live.py", "Live performance", "vital_signs", Action.SEE_METRICS),
+    _Listed("metrics.py", "Metrics", "monitoring", Action.SEE_METRICS),
+    _Listed("own_films.py", "Own films", "fact_check", Action.EVALUATE_OWN_FILMS),
+    _Listed("data.py", "Data", "dataset", Action.SEE_DATA),
+    _Listed("training.py", "Training", "model_training", Action.TRAIN),
+    _Listed("models.py", "Models", "deployed_code", Action.MANAGE_MODELS),
+    _Listed("administration.py", "Administration", "admin_panel_settings", Action.MANAGE_ACCOUNTS),
+    _Listed("account.py", "Account", "account_circle", None),
+)
+
+
+def pages(person: Person) -> list[Page]:
+    """The screens that this person may open, in the order of the menu; the first is where one starts."""
+    listed = [
+        each
+        for each in _MENU
+        if (person.account is not None if each.action is None else person.may(each.action))
+        and (_PAGES / each.file).is_file()
     ]
-    if (_PAGES / "training.py").is_file():
-        found.append(st.Page(_PAGES / "training.py", title="Training", icon=":material/model_training:"))
-    if (_PAGES / "models.py").is_file():
-        found.append(st.Page(_PAGES / "models.py", title="Models", icon=":material/deployed_code:"))
-    return found
+    return [
+        st.Page(_PAGES / each.file, title=each.title, icon=f":material/{each.icon}:", default=number == 0)
+        for number, each in enumerate(listed)
+    ]
 
 
-def prepare() -> None:
+def prepare() -> Person:
     """Set the page up, start loading the predictor in the background, put the threshold in the sidebar.
 
     For `app.py`. The slider stands there, and not on each page, because Streamlit takes the query parameters of one
     page's widgets out of the link when another page is opened, but leaves those of the entry script alone.
+
+    Returns:
+        Who is there. Where nobody is, the run ends here with a sentence.
     """
+    st.set_page_config(page_title="Pneumoscope", page_icon=_ICON, layout="wide")
+    person = _somebody(entry=True)
     _entry_has_run.set()
-    st.session_state[_THRESHOLD_OF_THIS_RUN] = _frame()
+    st.session_state[_THRESHOLD_OF_THIS_RUN] = _frame(person)
+    return person
 
 
-def enter(title: str) -> Screen:
-    """Guard and frame of a page, its first statement: version in use and threshold.
+def enter(title: str, action: Action | None) -> Screen:
+    """Guard and frame of a page, its first statement: who is there, version in use and threshold.
+
+    The run ends here, with a sentence, where nobody is signed in or the roles do not permit the page.
 
     Args:
         title: name of the page, for the browser's tab.
+        action: what the page is for; None: whoever is signed in may open it.
     """
-    _pass_through_entry()
+    person = _somebody()
+    _pass_through_entry(person)
     threshold = st.session_state.pop(_THRESHOLD_OF_THIS_RUN, None)
-    if threshold is None:
-        threshold = _frame()  # the page runs by itself, as in a test
     st.set_page_config(page_title=f"{title} · Pneumoscope")
+    if action is not None and not person.may(action):
+        _say_forbidden(person, action)
+        st.stop()
+    if threshold is None:
+        # The page runs by itself, as in a test.
+        st.set_page_config(page_icon=_ICON, layout="wide")
+        threshold = _frame(person)
     version, problem = current_version()
-    return Screen(version=version, problem=problem, threshold=threshold)
+    return Screen(version=version, problem=problem, threshold=threshold, person=person)
 
 
-def _frame() -> float:
-    st.set_page_config(page_title="Pneumoscope", page_icon=_ICON, layout="wide")
+_Arguments = ParamSpec("_Arguments")
+
+
+def permitted(action: Action) -> Callable[[Callable[_Arguments, object]], Callable[_Arguments, None]]:
+    """Make a callback ask first: whoever may not do it reads a sentence instead, and nothing is done.
+
+    What a screen hides or disables may still be asked for, by an old screen or by hand.
+    """
+
+    def ask_first(callback: Callable[_Arguments, object]) -> Callable[_Arguments, None]:
+        @functools.wraps(callback)
+        def asked(*arguments: _Arguments.args, **named: _Arguments.kwargs) -> None:
+            if may(action):
+                callback(*arguments, **named)
+
+        return asked
+
+    return ask_first
+
+
+def may(action: Action) -> bool:
+    """Whether the person of this run may do it, asked at the moment of doing it; says so where not."""
+    try:
+        person = people.current()
+        person.require(action)
+        people.still_there()
+    except (Forbidden, SignedOut, DatabaseError) as error:
+        st.error(str(error), icon=":material/block:")
+        return False
+    return True
+
+
+@contextmanager
+def on_record(
+    action: Action,
+    event: audit_trail.Event,
+    *,
+    subject: str = "",
+    before: Mapping[str, Any] | None = None,
+    after: Mapping[str, Any] | None = None,
+) -> Iterator[Person]:
+    """Do something that the audit trail has to tell: the block runs where its line can be kept, or not at all.
+
+    The line is there when the block ends, and taken back where the block fails.
+
+    Args:
+        action: what it takes to do it.
+        event: what `utils.audit_trail` calls it.
+        subject: what it is done to.
+        before: how it was.
+        after: how it is then.
+
+    Raises:
+        Forbidden: the person may not; nothing was done.
+        SignedOut: nobody is signed in; nothing was done.
+        DatabaseError: the line cannot be kept; nothing was done.
+    """
+    person = people.current()
+    person.require(action)
+    people.still_there()
+    with transaction() as database:
+        audit_trail.add(database, event, who=person, subject=subject, before=before or {}, after=after or {})
+        yield person
+
+
+def who_field(label: str, **options: Any) -> str:
+    """A field for the name of whoever does something; filled in and closed where somebody is signed in."""
+    person = people.current()
+    if person.account is None:
+        return str(st.text_input(label, **options))
+    options.pop("value", None)
+    if (key := options.get("key")) is not None:
+        st.session_state[key] = person.title
+    return str(st.text_input(label, **options | {"disabled": True}))
+
+
+def _somebody(*, entry: bool = False) -> Person:
+    """Who is there; ends the run with a sentence where nobody is."""
+    try:
+        if people.sign_in_required() and runtime.exists() and not people.guarded.is_set():
+            raise SettingsError(
+                "The server can be reached from elsewhere and does not ask for a sign-in: start it with "
+                "`streamlit run app.py`."
+            )
+        person = people.current()
+        people.still_there()
+    except (SignedOut, DatabaseError, SettingsError) as error:
+        if entry:
+            # Or the menu of the run before would stay.
+            st.navigation([st.Page(_nothing, title="Pneumoscope")], position="hidden")
+        st.html(look.STYLE)
+        st.error(str(error), icon=":material/lock:")
+        if isinstance(error, SignedOut):
+            st.html('<p class="pneu"><a href="sign-in">Sign in</a></p>')
+        st.stop()
+    owner = st.session_state.setdefault(_OWNER, person.name)
+    if owner != person.name:
+        # A browser that lost its connection brings its old session along, whoever has signed in there since.
+        st.session_state.clear()
+        st.session_state[_OWNER] = person.name
+    return person
+
+
+def _nothing() -> None:
+    """A page without anything."""
+
+
+def _say_forbidden(person: Person, action: Action) -> None:
+    try:
+        person.require(action)
+    except Forbidden as error:
+        st.error(str(error), icon=":material/block:")
+
+
+def _frame(person: Person) -> float:
     version, _ = current_version()
     if version is not None:
         predictor(version)
     with st.sidebar:
-        return _threshold_controls(version)
+        threshold = _threshold_controls(version, person)
+        _who_is_there(person)
+    return threshold
 
 
-def _pass_through_entry() -> None:
+def _who_is_there(person: Person) -> None:
+    """Foot of the sidebar."""
+    if person.account is None:
+        st.caption(
+            ":material/lock_open: No sign-in is needed: the server listens to this computer only.",
+            help="Where it can be reached from elsewhere, it asks everybody to sign in.",
+        )
+        return
+    roles = ", ".join(role.value for role in Role if role in person.roles)
+    st.html(
+        f'<div class="pneu pneu-quiet">Signed in as <strong>{escape(person.title)}</strong> ({escape(roles)}). '
+        '<a href="sign-out">Sign out</a></div>'
+    )
+
+
+def _pass_through_entry(person: Person) -> None:
     """Run `app.py` first where a page was asked for before any session has run it.
 
     Until `st.navigation` has been called once in a server's life, Streamlit takes a `pages` folder for its older kind
@@ -129,7 +312,7 @@ def _pass_through_entry() -> None:
     if not _entry_has_run.is_set():
         _entry_has_run.set()
         st.set_page_config(page_icon=_ICON)  # or the page's own would be fetched from the internet
-        st.navigation(pages())
+        st.navigation(pages(person))
         st.rerun()
 
 
@@ -297,11 +480,24 @@ def _in_use(name: str) -> str:
 
 @st.fragment(run_every=_LOOK_EVERY)
 def _version_line(version: Version) -> None:
-    """Which version reads the films; a screen that lies open comes along when another one is promoted elsewhere."""
+    """Which version reads the films; a screen that lies open comes along when another one is promoted elsewhere.
+
+    A screen that was left alone for too long goes blank, too: its own look counts as no touch.
+    """
     now, _ = current_version()
-    if now is not None and _identity(now) != _identity(version):
+    if _signed_out() or (now is not None and _identity(now) != _identity(version)):
         st.rerun()
     st.caption(f"{_in_use(version.name)}, {version.card.created:%d %B %Y}")
+
+
+def _signed_out() -> bool:
+    try:
+        people.current()
+    except SignedOut:
+        return True
+    except (DatabaseError, SettingsError):
+        return False
+    return False
 
 
 @st.cache_resource(max_entries=2, show_spinner=False)
@@ -323,9 +519,11 @@ def _load(identity: str, _version: Version, _settings: Settings) -> Future[Predi
     return future
 
 
-def _threshold_controls(version: Version | None) -> float:
+def _threshold_controls(version: Version | None, person: Person) -> float:
     points = () if version is None else version.card.operating_points
     _follow(version)
+    if not person.may(Action.SET_THRESHOLD):
+        return _fixed_threshold(version)
     threshold = float(
         st.slider(
             "Threshold",
@@ -341,6 +539,7 @@ def _threshold_controls(version: Version | None) -> float:
     )
     if version is None:
         return threshold
+    _note_threshold(version, threshold, person)
     # The buttons follow the slider: which of them is lit is derived, never stored.
     current = point_at(points, threshold)
     st.session_state[_POINT] = None if current is None else current.name
@@ -353,6 +552,12 @@ def _threshold_controls(version: Version | None) -> float:
         on_change=_take_point,
         args=({point.name: point.threshold for point in points},),
     )
+    _tell_point(version, current)
+    return threshold
+
+
+def _tell_point(version: Version, current: OperatingPoint | None) -> None:
+    """Where the threshold comes from, what the department has set, which version reads."""
     policy = department.policy_of(version)
     if current is not None and current.name == department.POINT:
         st.caption("The department's own threshold.")
@@ -368,7 +573,46 @@ def _threshold_controls(version: Version | None) -> float:
                 f"Probabilities are calibrated for this site: {look.plain(policy.calibration.fitted_on)}."
             )
     _version_line(version)
+
+
+def _fixed_threshold(version: Version | None) -> float:
+    """The slider for those who may not move it: whatever the link or an old screen says, it stays at the start."""
+    threshold = start_threshold(version)
+    st.session_state[_FIXED] = threshold
+    st.slider(
+        "Threshold",
+        min_value=0.0,
+        max_value=1.0,
+        step=0.001,
+        format="%.3f",
+        key=_FIXED,
+        disabled=True,
+        help="A film whose probability of pneumonia is at or above the threshold is flagged as PNEUMONIA. Clinicians "
+        "may move it.",
+    )
+    if version is not None:
+        _tell_point(version, point_at(version.card.operating_points, threshold))
     return threshold
+
+
+def _note_threshold(version: Version, threshold: float, person: Person) -> None:
+    """Each change of the session's threshold is a line of the audit trail, by whatever way it came."""
+    name = department.base_of(version).name
+    before = st.session_state.get(_NOTED, (name, start_threshold(version)))
+    st.session_state[_NOTED] = (name, threshold)
+    if before == (name, threshold) or before[0] != name:
+        return
+    try:
+        audit_trail.record(
+            "threshold",
+            who=person,
+            subject=name,
+            before={"threshold": before[1]},
+            after={"threshold": threshold},
+        )
+    except DatabaseError as error:
+        st.session_state[_NOTED] = before  # told at the next run
+        st.warning(f"The new threshold is not in the audit trail yet. {error}", icon=":material/warning:")
 
 
 def start_threshold(version: Version | None) -> float:
@@ -404,6 +648,7 @@ def _follow(version: Version | None) -> None:
         )
 
 
+@permitted(Action.SET_THRESHOLD)
 def _take_point(thresholds: dict[str, float]) -> None:
     name = st.session_state[_POINT]
     if name is not None:
