@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,8 @@ import pytest
 
 from model.calibration import fit_platt, operating_points
 from model.registry import Card, Predictions, Version, write_version
+from tests.postgresql import MissingError, Server
+from utils import database
 
 # TensorFlow's start-up messages would drown what a failing test has to say.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
@@ -148,3 +151,28 @@ def data_folder() -> Path:
 def full_size_folder() -> Path:
     """Full-size originals of some films; skips where PNEUMOSCOPE_DATA_FULL_SIZE is unset."""
     return _folder_from_environment("PNEUMOSCOPE_DATA_FULL_SIZE")
+
+
+@pytest.fixture(scope="session")
+def postgresql_server() -> Iterator[Server]:
+    """A PostgreSQL server, started by the first test of a worker that asks for it; skips where there is none."""
+    try:
+        server = Server()
+    except MissingError as error:
+        pytest.skip(str(error))
+    yield server
+    server.remove()
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def department_database(
+    request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[str]:
+    """An empty home with an empty database: the test runs once on SQLite and once on PostgreSQL; gives which."""
+    monkeypatch.setenv("PNEUMOSCOPE_HOME", str(tmp_path / "home"))
+    monkeypatch.delenv("PNEUMOSCOPE_DATABASE_URL", raising=False)
+    if request.param == "postgresql":
+        server = request.getfixturevalue("postgresql_server")
+        monkeypatch.setenv("PNEUMOSCOPE_DATABASE_URL", server.new_database())
+    yield request.param
+    database.close()

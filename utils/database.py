@@ -27,12 +27,12 @@ log = logging.getLogger(__name__)
 
 FILE = "pneumoscope.db"
 """Name of the SQLite database under the home folder."""
-LONGEST_WAIT = 15
+LONGEST_WAIT = 15.0
 """Seconds that a writer waits for those before it."""
 LONGEST_PAUSE = 60
 """Seconds after which PostgreSQL ends the transaction of a process that has gone silent, and lets others write."""
+MIGRATIONS = Path(__file__).resolve().parent / "migrations"
 _WRITE_LOCK = 5_065_872_301
-_MIGRATIONS = Path(__file__).resolve().parent / "migrations"
 
 
 class DatabaseError(RuntimeError):
@@ -98,6 +98,14 @@ def snapshot() -> Iterator[Session]:
             yield session
     except (exc.DBAPIError, exc.TimeoutError) as error:
         raise _in_a_sentence(error) from _without_data(error)
+
+
+def close() -> None:
+    """Let go of all databases; the next transaction opens its own anew."""
+    with _opening:
+        for known in _databases.values():
+            known.writing.dispose()
+        _databases.clear()
 
 
 def _open() -> _Database:
@@ -185,10 +193,10 @@ def _sqlite(url: URL) -> Engine:
 def _postgresql(url: URL) -> Engine:
     arguments: dict[str, Any] = {}
     if "connect_timeout" not in url.query:
-        arguments["connect_timeout"] = LONGEST_WAIT
+        arguments["connect_timeout"] = max(2, round(LONGEST_WAIT))
     if "options" not in url.query:
         arguments["options"] = (
-            f"-c lock_timeout={LONGEST_WAIT}s -c idle_in_transaction_session_timeout={LONGEST_PAUSE}s"
+            f"-c lock_timeout={round(1000 * LONGEST_WAIT)} -c idle_in_transaction_session_timeout={LONGEST_PAUSE}s"
         )
     engine = create_engine(
         url, connect_args=arguments, pool_pre_ping=True, pool_timeout=LONGEST_WAIT, hide_parameters=True
@@ -209,7 +217,7 @@ def _bring_up_to_date(engine: Engine) -> None:
     from alembic.script import ScriptDirectory
 
     config = Config()
-    config.set_main_option("script_location", str(_MIGRATIONS).replace("%", "%%"))
+    config.set_main_option("script_location", str(MIGRATIONS).replace("%", "%%"))
     script = ScriptDirectory.from_config(config)
     newest = set(script.get_heads())
 
