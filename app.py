@@ -6,13 +6,16 @@ at a screen.
 
 from __future__ import annotations
 
-import streamlit as st
-from streamlit.starlette import App
-
-from utils import server, session
-
 if __name__ == "__main__":
+    import streamlit as st
+
+    from utils import session
+
     st.navigation(session.pages(session.prepare())).run()
 else:
+    from streamlit.starlette import App
+
+    from utils import server
+
     server.make_ready()
     app = App(__file__, routes=server.routes(), middleware=server.middleware())
