@@ -4,7 +4,17 @@ from __future__ import annotations
 
 import streamlit as st
 
-from pages.diagnose_parts import alike, answer, certainty, common, dicom_results, film, intake, listing
+from pages.diagnose_parts import (
+    alike,
+    answer,
+    certainty,
+    common,
+    dicom_results,
+    film,
+    intake,
+    listing,
+    saving,
+)
 from pages.diagnose_parts.common import Opened
 from utils import evidence, look, session
 from utils.decisions import ASSISTS
@@ -22,7 +32,10 @@ AS_DICOM = "Results as DICOM"
 def main() -> None:
     st.html(look.STYLE)
     st.title("Diagnose")
-    intake.show(screen.version, screen.problem)
+    made = saving.chosen()
+    st.session_state[saving.THRESHOLD] = screen.threshold
+    intake.show(screen.version, screen.problem, threshold=screen.threshold, made=made)
+    saving.line(made)
     show()
     st.caption(ASSISTS)
 

@@ -416,7 +416,9 @@ def give_verdict(pseudonym: str, *, revision: int, verdict: str | None, note: st
     with transaction() as session:
         case = _seen_by(session, pseudonym, who)
         if case.revision != revision:
-            raise Conflict(f"{_latest(case)} Nothing of yours was saved: look at the case anew, then decide.")
+            raise Conflict(
+                f"{_latest(case, who)} Nothing of yours was saved: look at the case anew, then decide."
+            )
         before = {"verdict": case.verdict, "note": case.note}
         after = {"verdict": verdict, "note": note}
         if before == after:
@@ -438,20 +440,26 @@ def give_verdict(pseudonym: str, *, revision: int, verdict: str | None, note: st
         return _view(case)
 
 
-def keep_heat(pseudonym: str, *, heat: NDArray[np.float32], who: Person) -> CaseView:
+def keep_heat(
+    pseudonym: str, *, heat: NDArray[np.float32], probability: float | None, who: Person
+) -> CaseView:
     """Keep the heat map of the case's latest reading with it.
 
     Args:
         pseudonym: of the case.
         heat: (h, w).
+        probability: of the reading that the map belongs to.
         who: must be permitted to read films.
 
     Raises:
+        Conflict: the case shows another reading by now.
         NoSuchCase, Forbidden, DatabaseError: as `open_case`.
     """
     who.require(Action.READ_FILMS)
     with transaction() as session:
         case = _seen_by(session, pseudonym, who)
+        if case.probability != probability:
+            raise Conflict(f"{_latest(case, who)} The map of the earlier reading was not kept.")
         case.heat = _packed(heat)
         audit_trail.add(
             session, "heat map kept", who=who, subject=case.pseudonym, after={"version": case.version}
@@ -642,8 +650,8 @@ def _view(case: Case) -> CaseView:
     )
 
 
-def _latest(case: Case) -> str:
-    """Who did what to the case last, in one sentence."""
+def _latest(case: Case, who: Person) -> str:
+    """Who did what to the case last, in one sentence for `who`."""
     change = case.changes[-1] if case.changes else None
     reading = case.readings[-1] if case.readings else None
     if change is not None and (reading is None or change.when >= reading.when):
@@ -651,8 +659,9 @@ def _latest(case: Case) -> str:
         did = "took the verdict back" if what is None else f"gave the verdict {what}"
         if change.before.get("verdict") == what:
             did = "changed the note"
+        somebody = "You yourself, elsewhere," if change.by == who.name else change.by
         return (
-            f"{change.by} {did} at {change.when.astimezone():%H:%M on %d %B %Y}, after you opened this case."
+            f"{somebody} {did} at {change.when.astimezone():%H:%M on %d %B %Y}, after you opened this case."
         )
     if reading is not None and len(case.readings) > 1:
         return (

@@ -371,9 +371,34 @@ def overrule(reading: Reading, *, reader: Reader, version: str) -> Reading:
     return replace(reading, probability=found.probability, heat=found.heat, overruled=True)
 
 
+def film_as_read(reading: Reading, data: bytes | None = None) -> XRay | None:
+    """The film as the reading saw it, at its full size: frame, window and corrections as they were.
+
+    Args:
+        reading: of a film that could be read.
+        data: the file, where it is still at hand; None: from the pixels that are kept to read the film again.
+
+    Returns:
+        None where neither is there.
+
+    Raises:
+        ImageError: it cannot be decoded any more.
+    """
+    facts = None if reading.source is None else reading.source.dicom
+    if reading.dicom is not None and facts is not None:
+        film = reading.dicom.decode(facts.frame).film(facts.window if facts.by_hand else None)
+    elif reading.original is not None:
+        film = reading.original
+    elif data is not None:
+        film = read_xray(data)
+    else:
+        return None
+    return _corrected(film, reading.offers)
+
+
 def shown(frame: DicomFrame, window: Window, *, offers: Sequence[str] = ()) -> bytes:
     """A decoded frame through a window, corrected, as JPEG for the screen; ImageError where it shows nothing."""
-    return _jpeg(_corrected(frame.film(window), offers), (PICTURE_SIDE, PICTURE_SIDE), quality=92)
+    return screen_jpeg(_corrected(frame.film(window), offers).pixels)
 
 
 def batches(count: int, *, first: int = 1, size: int = 8) -> Iterable[slice]:
@@ -455,8 +480,8 @@ def _described(key: str, xray: XRay, image: NDArray[np.uint8], *, version: str) 
         source=xray.source,
         input_size=(height, width),
         quality=quality,
-        picture=_jpeg(xray, (PICTURE_SIDE, PICTURE_SIDE), quality=92),
-        thumbnail=data_uri(_jpeg(xray, THUMBNAIL_SIZE, quality=80)),
+        picture=screen_jpeg(xray.pixels),
+        thumbnail=data_uri(_jpeg(xray.pixels, THUMBNAIL_SIZE, quality=80)),
         original=xray if xray.source.dicom is None and any(one.offer for one in quality) else None,
         seen=np.ascontiguousarray(image[:, :, 0]),
     )
@@ -507,8 +532,13 @@ def _passes(images: Sequence[NDArray[np.uint8]], reader: Reader) -> list[_Pass |
     ]
 
 
-def _jpeg(xray: XRay, size: tuple[int, int], *, quality: int) -> bytes:
-    picture = Image.fromarray(xray.pixels)
+def screen_jpeg(pixels: NDArray[np.uint8]) -> bytes:
+    """A film, uint8 (height, width), as JPEG for the screen, at most `PICTURE_SIDE` pixels long."""
+    return _jpeg(pixels, (PICTURE_SIDE, PICTURE_SIDE), quality=92)
+
+
+def _jpeg(pixels: NDArray[np.uint8], size: tuple[int, int], *, quality: int) -> bytes:
+    picture = Image.fromarray(pixels)
     picture.thumbnail(size, Image.Resampling.BILINEAR)
     target = io.BytesIO()
     picture.save(target, format="JPEG", quality=quality)

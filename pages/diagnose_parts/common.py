@@ -15,6 +15,7 @@ import streamlit as st
 from model.films import ImageError, Window
 from model.inference import InferenceError
 from model.registry import Version, VersionError
+from pages.diagnose_parts import saving
 from utils import evidence, session
 from utils.readings import Entry, Reading, Worklist, overrule, read_again
 
@@ -43,8 +44,8 @@ def worklist() -> Worklist:
 
 def seen_key(reading: Reading) -> str:
     """What tells apart everything that was computed from what the network saw: the picture, and who looked at it."""
-    pixels = b"" if reading.seen is None else reading.seen.tobytes()
-    return f"{hashlib.sha256(pixels).hexdigest()[:32]}-{reading.version}"
+    seen = reading.key.encode() if reading.seen is None else reading.seen.tobytes()
+    return f"{hashlib.sha256(seen).hexdigest()[:32]}-{reading.version}"
 
 
 def again(
@@ -60,6 +61,7 @@ def again(
     False where that cannot be done: `problem` says why.
     """
     return _replace(
+        version,
         lambda: read_again(
             reading,
             reader=session.predictor(version).result(),
@@ -69,23 +71,29 @@ def again(
             window=window,
             offers=offers,
             input_size=version.card.input_size,
-        )
+        ),
     )
 
 
 def nevertheless(reading: Reading, version: Version) -> None:
     """Read a picture that was refused."""
     _replace(
+        version,
         lambda: overrule(reading, reader=session.predictor(version).result(), version=version.name),
     )
 
 
-def _replace(read: Callable[[], Reading]) -> bool:
+def _replace(version: Version, read: Callable[[], Reading]) -> bool:
     try:
-        worklist().keep([read()])
+        reading = read()
     except (ImageError, InferenceError, VersionError) as error:
         st.session_state[PROBLEM] = str(error)
         return False
+    listed = worklist()
+    listed.keep([reading])
+    saving.read_anew(
+        reading, version, synthetic=any(e.key == reading.key and e.synthetic for e in listed.entries)
+    )
     return True
 
 

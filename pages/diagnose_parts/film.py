@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import streamlit as st
 
 from model.films import DicomFacts, ImageError, Window
-from pages.diagnose_parts import common, where
+from pages.diagnose_parts import common, saving, where
 from pages.diagnose_parts.common import FRAME, Opened
 from utils import look
 from utils.readings import NOT_KEPT, Reading, shown
@@ -30,6 +30,7 @@ def empty() -> None:
 def show(opened: Opened) -> None:
     """The film with its name above and what can be set below it."""
     st.html(look.name_line(opened.entry.name, synthetic=opened.entry.synthetic))
+    saving.case_line(opened.entry.key)
     viewer = st.container(key="viewer")
     controls = st.container()
     film = adjusted(opened)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import wait
 
 import streamlit as st
@@ -10,8 +10,9 @@ import streamlit as st
 from model.inference import InferenceError
 from model.registry import Version, VersionError
 from model.samples import sample_files
-from pages.diagnose_parts import common
+from pages.diagnose_parts import common, saving
 from utils import evidence, session
+from utils.choices import Choices
 from utils.dropped import Dropped, let_go
 from utils.readings import batches, content_key, read_films
 
@@ -22,14 +23,28 @@ STOP = "diagnose-stop-wanted"
 Pending = list[tuple[str, Callable[[], bytes], bool]]
 
 
-def show(version: Version | None, problem: str) -> None:
-    """The uploader, and below it one line of a constant height: what is being done."""
+def show(version: Version | None, problem: str, *, threshold: float, made: Choices | None) -> None:
+    """The uploader, and below it one line of a constant height: what is being done.
+
+    Args:
+        version: the version in use.
+        problem: why there is none.
+        threshold: the session's, in [0, 1]: saved with what is read.
+        made: the department's choices; None where they cannot be read.
+    """
     st.session_state.setdefault(ROUND, 0)
-    uploads = st.file_uploader(
+    number = st.session_state[ROUND]
+    patient, usable = None, True
+    place = st.container()
+    if made is None or made.saving != "off":
+        place, beside = st.columns([3, 1])
+        with beside:
+            patient, usable = saving.patient_field(number)
+    uploads = place.file_uploader(
         "Chest X-rays from the front, as DICOM, JPG, JPEG or PNG: one or many",
         accept_multiple_files=True,
-        key=f"films-{st.session_state[ROUND]}",
-        disabled=version is None,
+        key=f"films-{number}",
+        disabled=version is None or not usable,
     )
     with st.container(key="status"):
         if version is None:
@@ -43,7 +58,7 @@ def show(version: Version | None, problem: str) -> None:
         if st.session_state.get(SAMPLES):
             pending += [(path.name, path.read_bytes, True) for path in sample_files()]
         if pending:
-            take_in(pending, version, uploads)
+            take_in(pending, version, uploads, threshold=threshold, patient=patient)
         else:
             loading(version)
 
@@ -90,8 +105,15 @@ def not_loaded(version: Version, error: BaseException) -> None:
     st.button("Try again", on_click=session.forget_predictor, args=(version,))
 
 
-def take_in(pending: Pending, version: Version, uploads: Sequence[Dropped]) -> None:
-    """Read what is new among the pending files, then let go of the bytes of those that were dropped.
+def take_in(
+    pending: Pending,
+    version: Version,
+    uploads: Sequence[Dropped],
+    *,
+    threshold: float,
+    patient: str | None,
+) -> None:
+    """Read what is new among the pending files and save it, then let go of the bytes of those that were dropped.
 
     Readings are kept as they come and the list is changed in one step at the end: a run that is cut short (by the
     slider, say) goes on in the next one where it stopped.
@@ -100,6 +122,19 @@ def take_in(pending: Pending, version: Version, uploads: Sequence[Dropped]) -> N
     keys = [content_key(load()) for _, load, _ in pending]
     loads = {key: load for key, (_, load, _) in zip(keys, pending, strict=True)}
     unread = [key for key in loads if not worklist.settled(key, version.name)]
+    patients = {key for key, (_, _, synthetic) in zip(keys, pending, strict=True) if not synthetic}
+
+    def save(some: Iterable[str]) -> None:
+        saving.films_read(
+            [worklist.reading(key) for key in some if key in patients],
+            lambda key: loads[key](),
+            version,
+            batch=st.session_state[ROUND],
+            threshold=threshold,
+            patient=patient,
+        )
+
+    save(key for key in loads if key not in unread)
     worklist.forget(unread)
     stopped = st.session_state.pop(STOP, False)
     if unread and not stopped:
@@ -126,6 +161,7 @@ def take_in(pending: Pending, version: Version, uploads: Sequence[Dropped]) -> N
                     input_size=version.card.input_size,
                 )
             )
+            save(unread[part])
     worklist.add(
         [(name, key, synthetic) for (name, _, synthetic), key in zip(pending, keys, strict=True)],
         version=version.name,

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import pandas
 import streamlit as st
 
-from pages.diagnose_parts import common, where
+from pages.diagnose_parts import common, saving, where
 from utils import look
 from utils.decisions import PNEUMONIA, decide
 from utils.readings import Certainty, Entry, Worklist, readings_csv
@@ -25,6 +25,8 @@ def table(good: Sequence[Entry], *, threshold: float, certain: Certainty | None)
     """One row a film; a selected row opens its film."""
     worklist = common.worklist()
     rows = [worklist.row(entry, threshold=threshold, certainty=certain) for entry in good]
+    for row, entry in zip(rows, good, strict=True):
+        row["case"] = saving.case_of(entry.key)
     found = [worklist.reading(entry.key).probability for entry in good]
     judged = [probability for probability in found if probability is not None]
     flagged = sum(decide(probability, threshold=threshold) == PNEUMONIA for probability in judged)
@@ -39,7 +41,15 @@ def table(good: Sequence[Entry], *, threshold: float, certain: Certainty | None)
         if selected:
             st.session_state[common.OPENED] = good[selected[0]].key
 
-    columns = ["film", "probability", "decision", *(["certainty"] if certain else []), "file", "remarks"]
+    columns = [
+        "film",
+        "probability",
+        "decision",
+        *(["certainty"] if certain else []),
+        *(["case"] if any(row["case"] for row in rows) else []),
+        "file",
+        "remarks",
+    ]
     st.dataframe(
         pandas.DataFrame(rows),
         key=TABLE,
@@ -62,6 +72,7 @@ def table(good: Sequence[Entry], *, threshold: float, certain: Certainty | None)
                 if certain is None
                 else f"Whatever the threshold: the verdict at {certain.rule.error_rate * 100:g} % errors.",
             ),
+            "case": st.column_config.TextColumn("Case", width=110, help="Under this pseudonym it is saved."),
             "remarks": st.column_config.TextColumn("Remarks", width="large"),
         },
     )
@@ -84,5 +95,6 @@ def actions(worklist: Worklist, *, threshold: float, certain: Certainty | None) 
 def clear() -> None:
     st.session_state[common.WORKLIST] = Worklist()
     st.session_state[common.OPENED] = None
+    saving.forget()
     for name in (common.FRAME, *where.KEPT):
         st.session_state.pop(name, None)

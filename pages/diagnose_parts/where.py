@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from model.explanation import scale_of
 from model.inference import InferenceError
 from model.registry import VersionError
-from pages.diagnose_parts import common
+from pages.diagnose_parts import common, saving
 from pages.diagnose_parts.common import Opened
 from utils import look, overlay, session
 from utils.decisions import NORMAL, decide
@@ -37,12 +37,13 @@ class _Drawn:
     address: str
 
 
-def picture(opened: Opened, film: bytes) -> tuple[str, str]:
+def picture(opened: Opened, film: bytes, *, finer: bool = True) -> tuple[str, str]:
     """The controls of the map; returns the address of the picture to show, and its words for those who cannot see.
 
     Args:
         opened: the film that is looked at.
         film: its picture, as JPEG.
+        finer: whether the finer map may be asked for, which takes what the network saw and its version.
     """
     alone = (data_uri(film), FILM)
     reading = opened.reading
@@ -59,14 +60,16 @@ def picture(opened: Opened, film: bytes) -> tuple[str, str]:
             on_click=_toggle,
         )
         if on:
-            _finer_button(opened, running)
+            if finer:
+                _finer_button(opened, running)
             download = st.container(width="content")
+            keep = st.container(width="content")
             if running is not None and not running.result.done():
                 _wait(common.seen_key(reading))
     common.problem()
     if not on:
         return alone
-    heat, finer = _chosen(opened, running)
+    heat, is_finer = _chosen(opened, running)
     if heat is None:
         st.caption(
             "This network's last layers do not tell where it looked: ask for the finer map, which hides one patch "
@@ -74,17 +77,17 @@ def picture(opened: Opened, film: bytes) -> tuple[str, str]:
         )
         return alone
     if overlay.is_nothing(heat):
+        more = " The finer map may show more." if finer else ""
         st.caption(
             "No patch of this film, hidden, lowers the network's log-odds of pneumonia: there is nothing to draw."
-            if finer
-            else "No place of this film speaks for pneumonia by itself: there is nothing to draw. The finer map may "
-            "show more."
+            if is_finer
+            else f"No place of this film speaks for pneumonia by itself: there is nothing to draw.{more}"
         )
         return alone
     style, opacity = _controls()
-    drawn = _drawn(opened, film, heat, style=style, opacity=opacity, finer=finer)
+    drawn = _drawn(opened, film, heat, style=style, opacity=opacity, finer=is_finer)
     st.html(look.heat_scale(scale_of(heat), colours=style == "Colours", levels=overlay.LEVELS))
-    st.caption(_words(opened, finer=finer))
+    st.caption(_words(opened, finer=is_finer))
     download.download_button(
         "Download",
         data=lambda: overlay.png(drawn.picture, heat=heat),
@@ -96,7 +99,9 @@ def picture(opened: Opened, film: bytes) -> tuple[str, str]:
         key="map-download",
         help="The film with this map as PNG, without the file's name or anything else about it.",
     )
-    kind = "the finer map" if finer else "the map"
+    with keep:
+        saving.heat_button(reading, heat)
+    kind = "the finer map" if is_finer else "the map"
     return drawn.address, f"{FILM} with {kind} of what speaks for pneumonia"
 
 
