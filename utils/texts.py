@@ -32,9 +32,9 @@ TEXTS: dict[str, Text] = {
     "reports": Text("Readings of chest X-rays", "Auswertungen von Thorax-Röntgenaufnahmen"),
     "assists": Text(
         "Pneumoscope assists. A professional gives the verdict.",
-        "Pneumoscope unterstützt. Den Befund gibt eine Fachperson.",
+        "Pneumoscope unterstützt. Den Befund erstellt eine Fachperson.",
     ),
-    "made": Text("Report made by {who}, {when}", "Bericht erstellt von {who}, {when}"),
+    "made": Text("Report made {when} by {who}", "Bericht erstellt {when} von {who}"),
     "page": Text("Page {page} of {pages}", "Seite {page} von {pages}"),
     # --- one case
     "case": Text("Case {pseudonym}", "Fall {pseudonym}"),
@@ -67,7 +67,6 @@ TEXTS: dict[str, Text] = {
         "Eine Wärmekarte ist vorhanden; ohne die Aufnahme lässt sie sich nicht zeichnen.",
     ),
     "probability": Text("Probability of pneumonia", "Wahrscheinlichkeit einer Pneumonie"),
-    "no probability": Text("none", "keine"),
     "decision": Text("Decision", "Entscheidung"),
     "pneumonia": Text("PNEUMONIA", "PNEUMONIE"),
     "normal": Text("NORMAL", "NORMAL"),
@@ -87,7 +86,7 @@ TEXTS: dict[str, Text] = {
     ),
     "threshold": Text("Threshold", "Schwellenwert"),
     "threshold at a point": Text(
-        "{threshold} (operating point {point}).", "{threshold} (Arbeitspunkt „{point}“)."
+        "{threshold} (operating point “{point}”).", "{threshold} (Arbeitspunkt „{point}“)."
     ),
     "threshold by hand": Text("{threshold} (set by hand).", "{threshold} (von Hand gewählt)."),
     "then": Text(
@@ -108,11 +107,10 @@ TEXTS: dict[str, Text] = {
         "Was dieser Schwellenwert kostet und bringt, ist nicht bekannt: "
         "Zu dieser Version liegen keine Ergebnisse von Testaufnahmen vor.",
     ),
-    "sensitivity": Text("Sensitivity {value}", "Sensitivität {value}"),
-    "specificity": Text("Specificity {value}", "Spezifität {value}"),
-    "with interval": Text(
-        "{value} (95 % interval {low} to {high})", "{value} (95-%-Intervall {low} bis {high})"
-    ),
+    "figures": Text("{figures}, with 95 % intervals.", "{figures}, mit 95-%-Intervallen."),
+    "sensitivity": Text("sensitivity {value}", "Sensitivität {value}"),
+    "specificity": Text("specificity {value}", "Spezifität {value}"),
+    "with interval": Text("{value} ({low} to {high})", "{value} ({low} bis {high})"),
     "pneumonias": Text("pneumonias", "Pneumonien"),
     "healthy": Text("healthy children", "gesunden Kinder"),
     "flagged pneumonias": Text("{share} pneumonias", "{share} Pneumonien"),
@@ -140,12 +138,12 @@ TEXTS: dict[str, Text] = {
         "Corrected on request before reading: {corrections}.",
         "Vor der Auswertung auf Wunsch korrigiert: {corrections}.",
     ),
-    "quality": Text("Quality of the film", "Qualität der Aufnahme"),
+    "quality": Text("Quality of the film", "Bildqualität"),
     "quality fine": Text("No remarks.", "Keine Bemerkungen."),
     "version": Text("Version", "Version"),
     "version of": Text("{version}, of {day}", "{version}, vom {day}"),
     "verdict": Text("Verdict", "Befund"),
-    "verdict by": Text("{who}, {when}", "{who}, {when}"),
+    "verdict by": Text("{when}, {who}", "{when}, {who}"),
     "no verdict": Text("No verdict yet.", "Noch kein Befund."),
     "signature": Text("Date, signature", "Datum, Unterschrift"),
     "cut": Text(
