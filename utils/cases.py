@@ -57,6 +57,11 @@ class CaseError(ValueError):
 class NoSuchCase(LookupError):  # noqa: N818 - it is no error of the program
     """There is no case with this pseudonym; one sentence."""
 
+    def __init__(self) -> None:
+        super().__init__(
+            "There is no case with this pseudonym: it was mistyped, or the case has been deleted."
+        )
+
 
 @dataclass(frozen=True)
 class Saved:
@@ -485,8 +490,13 @@ def delete(pseudonym: str, *, who: Person) -> Deleted:
         return _films_gone(gone)
 
 
-def expire(now: datetime, *, retention_days: int | None) -> Deleted:
+def expire(now: datetime, *, retention_days: int | None, who: Person = RETENTION) -> Deleted:
     """Delete the cases that were first read more than `retention_days` ago; None deletes none.
+
+    Args:
+        now: the time from which the days are counted back.
+        retention_days: 1 or more.
+        who: has it done; the audit trail tells.
 
     Raises:
         FilmStoreError, DatabaseError: some cases may have been deleted, the others wait for the next time.
@@ -501,7 +511,7 @@ def expire(now: datetime, *, retention_days: int | None) -> Deleted:
             with transaction() as session:
                 query = select(Case).where(Case.created < limit).order_by(Case.created).limit(_AT_ONCE)
                 gone = _delete(
-                    session, session.scalars(query), who=RETENTION, reason=f"after {retention_days} days"
+                    session, session.scalars(query), who=who, reason=f"after {retention_days} days"
                 )
             done = _films_gone(gone)
         cases, films, problem = cases + done.cases, films + done.films, problem or done.problem
@@ -525,6 +535,27 @@ def sweep() -> int:
         return found
 
     return film_store.sweep(wanted)
+
+
+def older_than(days: int, *, now: datetime) -> int:
+    """How many cases were first read more than `days` ago.
+
+    Raises:
+        DatabaseError: it cannot be read.
+    """
+    with snapshot() as session:
+        query = select(func.count()).select_from(Case).where(Case.created < now - timedelta(days=days))
+        return session.scalar(query) or 0
+
+
+def exists(pseudonym: str) -> bool:
+    """Whether there is a case under this pseudonym; nothing of it is shown.
+
+    Raises:
+        DatabaseError: it cannot be read.
+    """
+    with snapshot() as session:
+        return session.scalar(select(Case.id).where(Case.pseudonym == pseudonym)) is not None
 
 
 def stored() -> Stored:
@@ -598,9 +629,7 @@ def _find(session: Session, pseudonym: str) -> Case:
         .options(selectinload(Case.readings), selectinload(Case.changes))
     )
     if case is None:
-        raise NoSuchCase(
-            "There is no case with this pseudonym: it was mistyped, or the case has been deleted."
-        )
+        raise NoSuchCase
     return case
 
 

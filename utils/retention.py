@@ -14,6 +14,7 @@ from utils.cases import Deleted
 from utils.choices import get_choices
 from utils.database import DatabaseError
 from utils.film_store import FilmStoreError
+from utils.people import Person
 from utils.settings import SettingsError
 
 log = logging.getLogger(__name__)
@@ -36,13 +37,13 @@ def start() -> None:
             _thread.start()
 
 
-def once(now: datetime) -> Deleted:
+def once(now: datetime, *, who: Person = cases.RETENTION) -> Deleted:
     """One round: delete the cases past the department's days, then films that no case names.
 
     Raises:
         DatabaseError, FilmStoreError, SettingsError: it could not be done, or not all of it.
     """
-    deleted = cases.expire(now, retention_days=get_choices().retention_days)
+    deleted = cases.expire(now, retention_days=get_choices().retention_days, who=who)
     orphans = cases.sweep()
     if deleted.cases or orphans:
         log.info(
