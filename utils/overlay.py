@@ -46,7 +46,12 @@ def is_nothing(heat: NDArray[np.float32]) -> bool:
 
 
 def drawn(
-    pixels: NDArray[np.uint8], heat: NDArray[np.float32], *, opacity: float, style: Style
+    pixels: NDArray[np.uint8],
+    heat: NDArray[np.float32],
+    *,
+    opacity: float,
+    style: Style,
+    line_width: float = LINE,
 ) -> NDArray[np.uint8]:
     """The film with its map.
 
@@ -55,6 +60,7 @@ def drawn(
         heat: float32 (h, w), calibrated log-odds; what lies below 0 is left out.
         opacity: of the map, in [0, 1]; 0 shows the film alone.
         style: "Colours" or "Contours".
+        line_width: half the width of a contour line, as a share of the shorter side.
 
     Returns:
         uint8 (height, width, 3).
@@ -64,7 +70,7 @@ def drawn(
     height, width = pixels.shape
     shares = upsample(heat, (height, width)) / scale_of(heat)
     painted = np.repeat(pixels[:, :, None], 3, axis=2)
-    line = max(1, round(min(height, width) * LINE))
+    line = max(1, round(min(height, width) * line_width))
     for level in LEVELS:
         inside = shares >= level
         # A dark rim keeps the line visible on bright bone.
