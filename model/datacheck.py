@@ -243,7 +243,7 @@ def report_on(dataset: Dataset, seen: Sequence[Look]) -> DataReport:
     unreadable = tuple(
         Unreadable(name, look.message) for name, look in zip(names, seen, strict=True) if look.message
     )
-    copies = (*_identical(films, names, seen), *_near_identical(films, names, seen))
+    copies = copies_among(films, names, seen)
     shared = _shared_patients(films)
     without_number = sum(not film.series for film in films)
     sizes = _sizes([look.size for look in seen if not look.message])
@@ -290,6 +290,17 @@ def _look(film: Film, also: Callable[[XRay], T] | None) -> tuple[Look, T | None]
 
 
 # --- copies -----------------------------------------------------------------------------------------
+
+
+def copies_among(films: Sequence[Film], names: Sequence[str], seen: Sequence[Look]) -> tuple[Copies, ...]:
+    """All groups of identical films, and pairs of nearly identical ones.
+
+    Args:
+        films: of one data set or of several.
+        names: one a film, by which the copies are told.
+        seen: one look a film.
+    """
+    return (*_identical(films, names, seen), *_near_identical(films, names, seen))
 
 
 def _copies(

@@ -3,6 +3,9 @@
 Names of the public paediatric set (Kermany, Zhang, Goldbaum; Mendeley Data rscbjbr9sj) carry a patient number *per
 series*: ``person12_bacteria_34.jpeg`` and ``person12_virus_34.jpeg`` are two patients, and so are ``IM-0012-…`` and
 ``NORMAL2-IM-0012-…``. The patient key is therefore the pair (series, number), never the number alone.
+
+Films that a department has given verdicts on are called ``patient12_K7M2-QX4D.png``: the number counts its patients
+from the first to the last, and films of both classes may be of one patient.
 """
 
 from __future__ import annotations
@@ -31,6 +34,7 @@ DICOM_START = 132
 ValidationMethod = Literal["edges", "blocks", "patients", "films"]
 
 _PNEUMONIA_NAME = re.compile(r"^person(?P<number>\d+)_(?P<series>bacteria|virus)_", re.IGNORECASE)
+_CASE_NAME = re.compile(r"^(?P<series>patient)(?P<number>\d+)_", re.IGNORECASE)
 _NORMAL_NAME = re.compile(r"^(?P<series>(?:NORMAL2-)?IM)-(?P<number>\d+)-", re.IGNORECASE)
 
 
@@ -86,8 +90,11 @@ def patient_key(name: str) -> tuple[str, int] | None:
     ('virus', 12)
     >>> patient_key("NORMAL2-IM-0381-0001.jpeg")
     ('NORMAL2-IM', 381)
+    >>> patient_key("patient0012_K7M2-QX4D.png")
+    ('patient', 12)
     """
     match = _PNEUMONIA_NAME.match(name)
+    match = match or _CASE_NAME.match(name)
     if match:
         return match["series"].lower(), int(match["number"])
     match = _NORMAL_NAME.match(name)
@@ -205,7 +212,9 @@ def hold_out(
     ``edges`` takes the lowest and the highest numbers of each series, half of the films each: their neighbours on one
     side were never trained on, as those of films from another time.
     ``patients`` draws patients at random within each series, ``films`` draws films at random within each class.
-    ``series`` names one series to hold out whole, in addition: a harder test than any block.
+    Of a series that holds both classes, patients without pneumonia and patients with it are parted one after the other,
+    so that both classes are on both sides. ``series`` names one series to hold out whole, in addition: a harder test
+    than any block.
 
     The draw depends on the names and ``seed`` alone. Raises `DatasetError` if either side would lack a class.
     """
@@ -218,12 +227,12 @@ def hold_out(
         groups = defaultdict(list)
         for film in films:
             groups[(film.series or film.class_name, film.patient)].append(film)
-    by_series: dict[str, list[list[Film]]] = defaultdict(list)
+    by_series: dict[tuple[str, bool], list[list[Film]]] = defaultdict(list)
     for (name, _), members in groups.items():
-        by_series[name].append(members)
+        by_series[name, any(film.label for film in members)].append(members)
     held: set[Path] = set()
-    for name in sorted(by_series):
-        patients = sorted(by_series[name], key=lambda members: (members[0].number, members[0].path.name))
+    for name, ill in sorted(by_series):
+        patients = sorted(by_series[name, ill], key=lambda members: (members[0].number, members[0].path.name))
         if series is not None and name == series:
             chosen = patients
         elif method == "edges" and patients[0][0].number >= 0:
@@ -232,8 +241,9 @@ def hold_out(
             contiguous = method == "blocks" and patients[0][0].number >= 0
             chosen = _take(patients, fraction, random, contiguous=contiguous)
         held.update(film.path for members in chosen for film in members)
-    if series is not None and series not in by_series:
-        raise DatasetError(f"There is no series {series}; the names hold {', '.join(sorted(by_series))}.")
+    known = sorted({name for name, _ in by_series})
+    if series is not None and series not in known:
+        raise DatasetError(f"There is no series {series}; the names hold {', '.join(known)}.")
     training = tuple(film for film in films if film.path not in held)
     validation = tuple(replace(film, split="validation") for film in films if film.path in held)
     for side, part in (("training", training), ("validation", validation)):

@@ -25,15 +25,16 @@ from sqlalchemy import delete as delete_from
 from sqlalchemy.orm import Session, selectinload
 
 from model.films import Source
-from utils import audit_trail, film_store
+from utils import audit_trail, film_store, verdict_set
 from utils.database import Conflict, DatabaseError, snapshot, transaction
 from utils.decisions import CANNOT_TELL, NORMAL, NOT_JUDGED, PNEUMONIA, decide
 from utils.film_store import FilmStoreError
 from utils.people import Person
 from utils.permissions import Action
 from utils.readings import Reading, corrections_in_words
-from utils.settings import SettingsError
+from utils.settings import SettingsError, get_settings
 from utils.tables import Case, CaseChange, CaseReading
+from utils.uploads import UploadError
 
 __all__ = ["Conflict", "DatabaseError", "FilmStoreError"]
 
@@ -254,15 +255,20 @@ def save(
     sealed, problem = None, ""
     with contextlib.ExitStack() as stack:
         if pixels is not None:
+            # A database that cannot be reached is found here, before anything is written.
+            with snapshot() as session:
+                known = session.scalar(select(Case).where(Case.image == reading.key))
+                wanted = _wants_film(known, reading, network, anew=anew)
             try:
-                sealed = film_store.sealed(pixels)
                 stack.enter_context(film_store.adding())
+                sealed = film_store.sealed(pixels) if wanted else None
             except (FilmStoreError, SettingsError) as error:
                 problem = str(error)
         with transaction() as session:
             now = datetime.now(UTC)
             case = session.scalar(select(Case).where(Case.image == reading.key))
             new = case is None
+            wanted = _wants_film(case, reading, network, anew=anew)
             before: dict[str, Any] = {}
             if case is None:
                 case = Case(
@@ -292,19 +298,16 @@ def save(
                 case.patient = patient
             session.flush()  # what the database does not take is known before the film is written
             outdated = replaces and case.film and not same_film
-            if sealed is not None and (
-                (replaces and not same_film)
-                or (same_film and not (case.film and film_store.has(reading.key)))
-            ):
+            if wanted and sealed is not None:
                 try:
                     film_store.put(reading.key, sealed)
                     case.film = True
                 except FilmStoreError as error:
                     problem = str(error)
-            elif outdated and pixels is None:
-                case.film = False  # it does not go with the record any more; the sweep removes it
             if outdated and problem:
                 raise FilmStoreError(problem)
+            if outdated and pixels is None:
+                case.film = False  # it does not go with the record any more; the sweep removes it
             after = {
                 "version": reading.version,
                 "probability": _rounded(reading.probability),
@@ -523,8 +526,9 @@ def sweep() -> int:
     """Remove films that no case names: what a process left behind that was killed between the two.
 
     Raises:
-        FilmStoreError, DatabaseError: it could not be done.
+        FilmStoreError, DatabaseError, UploadError: it could not be done.
     """
+    verdict_set.sweep(get_settings().home)
 
     def wanted(images: Sequence[str]) -> set[str]:
         found: set[str] = set()
@@ -594,6 +598,15 @@ def _take(
     case.sex = None if facts is None else facts.sex or None
     case.pooled = None if reading.pooled is None else _packed(reading.pooled)
     case.heat = _packed(reading.heat) if keeps_heat and reading.heat is not None else None
+
+
+def _wants_film(case: Case | None, reading: Reading, network: str, *, anew: bool) -> bool:
+    """Whether the film is to be written: not where it lies there already as the case's latest reading saw it."""
+    if case is None:
+        return True
+    if not _same_film(case, reading):
+        return anew or case.network != network
+    return not (case.film and film_store.has(reading.key))
 
 
 def _same_film(case: Case, reading: Reading) -> bool:
@@ -737,6 +750,11 @@ def _films_gone(gone: _Gone) -> Deleted:
             films += film_store.delete(image)
         except FilmStoreError as error:
             problem = str(error)
+    if gone.cases:
+        try:
+            verdict_set.sweep(get_settings().home)  # they may lie in sets for training, too
+        except (DatabaseError, UploadError) as error:
+            problem = problem or str(error)
     return Deleted(gone.cases, films, problem)
 
 

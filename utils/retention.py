@@ -16,6 +16,7 @@ from utils.database import DatabaseError
 from utils.film_store import FilmStoreError
 from utils.people import Person
 from utils.settings import SettingsError
+from utils.uploads import UploadError
 
 log = logging.getLogger(__name__)
 
@@ -41,7 +42,7 @@ def once(now: datetime, *, who: Person = cases.RETENTION) -> Deleted:
     """One round: delete the cases past the department's days, then films that no case names.
 
     Raises:
-        DatabaseError, FilmStoreError, SettingsError: it could not be done, or not all of it.
+        DatabaseError, FilmStoreError, SettingsError, UploadError: it could not be done, or not all of it.
     """
     deleted = cases.expire(now, retention_days=get_choices().retention_days, who=who)
     orphans = cases.sweep()
@@ -61,7 +62,7 @@ def _for_ever() -> None:
         try:
             once(datetime.now(UTC))
             wait = EVERY
-        except (DatabaseError, FilmStoreError, SettingsError) as error:
+        except (DatabaseError, FilmStoreError, SettingsError, UploadError) as error:
             log.error("retention: %s", error)
             wait = AFTER_A_FAILURE
         except Exception:

@@ -5,7 +5,8 @@
     <home>/data/<name>/train/NORMAL/…   as `model.archive` unpacks it
                        upload.json      who, when, from which ZIP, what did not come out of it whole
 
-A set is unpacked beside its final name and renamed into place. One ZIP is unpacked at a time, for all sessions.
+A set is unpacked beside its final name and renamed into place. One set is made at a time, for all sessions. Sets of
+cases with verdicts come the same way: `utils.verdict_set`.
 """
 
 from __future__ import annotations
@@ -16,6 +17,8 @@ import re
 import shutil
 import tempfile
 import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -41,7 +44,8 @@ class UploadError(ValueError):
 
 
 class Facts(BaseModel):
-    """``upload.json``. `damaged`: files that did not come out of the ZIP whole, each with its sentence."""
+    """``upload.json``. `damaged`: files that did not come out of the ZIP whole, each with its sentence. `remarks`: what
+    else to know of the set, in sentences."""
 
     model_config = ConfigDict(frozen=True, extra="ignore")
 
@@ -49,6 +53,7 @@ class Facts(BaseModel):
     who: str
     source: str
     damaged: tuple[tuple[str, str], ...] = ()
+    remarks: tuple[str, ...] = ()
 
 
 def uploaded_sets(home: Path) -> tuple[Path, ...]:
@@ -107,10 +112,14 @@ Phase = Literal["unpacking", "done", "cancelled", "failed"]
 
 @dataclass
 class Upload:
-    """One ZIP being unpacked in a thread of its own. Read it from any session; change it through `cancel`."""
+    """One set being made in a thread of its own. Read it from any session; change it through `cancel`.
+
+    `words` begin the line that says how far it is.
+    """
 
     name: str
     who: str
+    words: str = "Unpacked"
     phase: Phase = "unpacking"
     done: int = 0
     total: int = 0
@@ -132,7 +141,13 @@ class Upload:
         if self._thread is not None:
             self._thread.join(timeout)
 
-    def _progress(self, done: int, total: int) -> None:
+    @property
+    def cancelled(self) -> bool:
+        """Whether somebody asked it to stop."""
+        return self._stop.is_set()
+
+    def progress(self, done: int, total: int) -> None:
+        """How far it is."""
         self.done, self.total = done, total
 
 
@@ -156,12 +171,33 @@ def keep(home: Path, *, name: str, who: str, source: str, archive: BinaryIO) -> 
         UploadError: the name cannot be used, nobody is named, another ZIP is being unpacked, or the disk is too full.
         ArchiveError: the ZIP cannot be used.
     """
-    global _latest
     name = checked_name(home, name)
     if not who.strip():
         raise UploadError("Say who uploads these films: it is kept with them.")
+    return begin(
+        home,
+        Upload(name=name, who=who.strip()),
+        size=contents(archive).size,
+        make=lambda upload, root: _unpack(root, upload, archive, source),
+    )
+
+
+def begin(home: Path, upload: Upload, *, size: int, make: Callable[[Upload, Path], Path]) -> Upload:
+    """Make a set in the background.
+
+    Args:
+        home: of the installation.
+        upload: with a name that `checked_name` gave.
+        size: bytes that the films will take.
+        make: makes the set under the folder it is given, with `beside` and `put_in_place`, and returns its place;
+            raises UploadError, ArchiveError, ScoringCancelled or OSError.
+
+    Raises:
+        UploadError: another set is being made, or the disk is too full.
+    """
+    global _latest
     root = home / FOLDER
-    needed = contents(archive).size + LEAST_FREE
+    needed = size + LEAST_FREE
     try:
         root.mkdir(parents=True, exist_ok=True)
         free = shutil.disk_usage(root).free
@@ -172,59 +208,77 @@ def keep(home: Path, *, name: str, who: str, source: str, archive: BinaryIO) -> 
             f"The films need {needed / 2**20:,.0f} MB on the disk that holds {home}, and {free / 2**20:,.0f} MB are "
             "free: make room."
         )
-    upload = Upload(name=name, who=who.strip())
 
     def work() -> None:
         try:
-            upload.folder = _unpack(root, upload, archive, source)
+            upload.folder = make(upload, root)
             upload.phase = "done"
         except ScoringCancelled:
             upload.phase = "cancelled"
         except (ArchiveError, UploadError) as error:
             upload.message, upload.phase = str(error), "failed"
         except OSError as error:
-            upload.message = f"The films cannot be unpacked ({error.strerror}); check the disk under {root}."
+            upload.message = f"The films cannot be written ({error.strerror}); check the disk under {root}."
             upload.phase = "failed"
         except Exception as error:
             # Whatever goes wrong must reach the waiting page. Its words may hold a file's name: the log gets its kind.
-            log.error("unpacking a ZIP failed: %s", type(error).__name__)
-            upload.message, upload.phase = (
-                "Unpacking failed; try once more or tell your administrator.",
-                "failed",
-            )
+            log.error("making a set of films failed: %s", type(error).__name__)
+            upload.message = "The set could not be made; try once more or tell your administrator."
+            upload.phase = "failed"
 
     with _guard:
         if _latest is not None and _latest.running:
-            raise UploadError(
-                f"The set {_latest.name} is being unpacked; wait until it is done, or cancel it."
-            )
+            raise UploadError(f"The set {_latest.name} is being made; wait until it is done, or cancel it.")
         _sweep(root)
-        upload._thread = threading.Thread(target=work, name="unpack", daemon=True)
+        upload._thread = threading.Thread(target=work, name="make-set", daemon=True)
         _latest = upload
         upload._thread.start()
     return upload
 
 
-def _unpack(root: Path, upload: Upload, archive: BinaryIO, source: str) -> Path:
+@contextmanager
+def beside(root: Path) -> Iterator[Path]:
+    """A folder to make a set in, beside its final name; what is left of it goes in the end."""
     temporary = Path(tempfile.mkdtemp(prefix=f".unpacking-{os.getpid()}-", dir=root))
     try:
-        unpacked = unpack(archive, temporary, progress=upload._progress, cancelled=upload._stop.is_set)
+        yield temporary
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def put_in_place(root: Path, upload: Upload, folder: Path, facts: Facts) -> Path:
+    """Give a set that is whole its name; returns its place.
+
+    Raises:
+        UploadError: the name was taken meanwhile.
+    """
+    (folder / FACTS).write_text(facts.model_dump_json(indent=2) + "\n", encoding="utf-8")
+    if (root / upload.name).exists():
+        raise UploadError(f"There is a set called {upload.name} already; choose another name.")
+    return folder.rename(root / upload.name)
+
+
+def _unpack(root: Path, upload: Upload, archive: BinaryIO, source: str) -> Path:
+    with beside(root) as temporary:
+        unpacked = unpack(archive, temporary, progress=upload.progress, cancelled=upload._stop.is_set)
         facts = Facts(
             created=datetime.now(UTC),
             who=upload.who,
             source=source,
             damaged=tuple((each.file, each.reason) for each in unpacked.damaged),
         )
-        (unpacked.folder / FACTS).write_text(facts.model_dump_json(indent=2) + "\n", encoding="utf-8")
-        if (root / upload.name).exists():
-            raise UploadError(f"There is a set called {upload.name} already; choose another name.")
-        return unpacked.folder.rename(root / upload.name)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+        return put_in_place(root, upload, unpacked.folder, facts)
+
+
+def tidy(home: Path) -> None:
+    """Remove what a server that was killed has left of sets in the making."""
+    with _guard:
+        if (home / FOLDER).is_dir() and (_latest is None or not _latest.running):
+            _sweep(home / FOLDER)
 
 
 def _sweep(root: Path) -> None:
-    """Remove what this or a dead server has left behind. Not while a ZIP is unpacked."""
+    """Remove what this or a dead server has left behind. Not while a set is made."""
     for folder in list(root.iterdir()):
         match = _TEMPORARY.match(folder.name)
         if match and (int(match["pid"]) == os.getpid() or not Path("/proc", match["pid"]).exists()):

@@ -29,6 +29,7 @@ COMPARE = "models-compare"
 
 RUNS, NEW = "Runs", "New run"
 ZIP = "Upload a ZIP"
+VERDICTS = "Films with verdicts"
 MOST_MEGABYTES = 1024
 TILES = 8  # of each class
 SHOWN_BAD_FILES = 20

@@ -1,4 +1,4 @@
-"""The films that a run learns from: a registered set, a typed folder, an uploaded ZIP."""
+"""The films that a run learns from: a registered set, a typed folder, an uploaded ZIP, cases with verdicts."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from pathlib import Path
 import streamlit as st
 
 from model import archive
+from pages.training_parts import verdicts
 from pages.training_parts.common import (
     CHECKED,
     DATA_SCREEN,
@@ -15,6 +16,7 @@ from pages.training_parts.common import (
     SHOWN_BAD_FILES,
     UPLOAD,
     UPLOADS,
+    VERDICTS,
     WHO,
     ZIP,
 )
@@ -35,11 +37,13 @@ def chosen_films(settings: Settings) -> FilmSet | None:
     chosen = film_choice.choose(
         SCREEN,
         {place.label: place.folder for place in data_sets.registered(settings)},
-        also=(ZIP,),
+        also=(ZIP, VERDICTS),
         invitation="Name a folder of X-rays to train on, or upload a ZIP of one.",
     )
     if chosen == ZIP:
         take_zip(settings.home)
+    elif chosen == VERDICTS:
+        verdicts.take(settings)
     if not isinstance(chosen, film_choice.Chosen):
         return None
     with chosen.line:
@@ -50,13 +54,15 @@ def chosen_films(settings: Settings) -> FilmSet | None:
         folder = chosen.folder
         if (facts := uploads.facts_of(folder)) is not None and folder in uploads.uploaded_sets(settings.home):
             delete_films(settings.home, folder, facts)
+            if facts.remarks:
+                st.caption(look.plain(" ".join(facts.remarks)))
     return chosen.films
 
 
 def delete_films(home: Path, folder: Path, facts: uploads.Facts) -> None:
     with st.popover("Delete", icon=":material/delete:", type="tertiary"):
         st.markdown(
-            f"Delete the films of **{look.plain(folder.name)}**, uploaded by {look.plain(facts.who)} on "
+            f"Delete the films of **{look.plain(folder.name)}**, made by {look.plain(facts.who)} on "
             f"{facts.created.astimezone():%d %B %Y} from {look.plain(facts.source)}? Versions trained on them stay."
         )
         if st.button("Delete these films", type="primary"):
@@ -113,7 +119,7 @@ def watch_upload(upload: Upload) -> None:
     if not upload.running:
         st.rerun()
     line, button = st.columns([5, 1], vertical_alignment="center")
-    words = f"Unpacked {upload.done:,} of {upload.total:,} films of {upload.name}"
+    words = f"{upload.words} {upload.done:,} of {upload.total:,} films of {upload.name}"
     line.progress(upload.done / upload.total if upload.total else 0.0, text=words)
     button.button("Cancel", on_click=upload.cancel, width="stretch")
     st.caption(f"Started by {look.plain(upload.who)}. It goes on when you leave this page.")
@@ -124,9 +130,7 @@ def ended_upload(upload: Upload | None) -> None:
     if upload is None or id(st.session_state.get(UPLOAD)) != id(upload):
         return
     if upload.phase == "done" and upload.folder is not None:
-        st.success(
-            f"{look.plain(upload.name)} is unpacked and kept as a set of films.", icon=":material/check:"
-        )
+        st.success(f"{look.plain(upload.name)} is kept as a set of films.", icon=":material/check:")
         if upload.folder.is_dir():
             st.session_state[film_choice.set_key(SCREEN)] = data_sets.Place(
                 data_sets.UPLOADED, upload.folder
@@ -137,7 +141,7 @@ def ended_upload(upload: Upload | None) -> None:
             shown = facts.damaged[:SHOWN_BAD_FILES]
             st.html(look.bad_files(list(shown), count=len(facts.damaged)))
     elif upload.phase == "cancelled":
-        st.info("Unpacking was cancelled; nothing was kept.", icon=":material/info:")
+        st.info("That was cancelled; nothing was kept.", icon=":material/info:")
     elif upload.phase == "failed":
         st.error(look.plain(upload.message), icon=":material/error:")
     st.session_state.pop(UPLOAD)
