@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Callable
+from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
 
@@ -15,7 +16,7 @@ from model.dataset import CLASSES
 from model.exchange import export_version
 from model.figures import figures
 from model.importing import AUTO, SCALINGS
-from model.registry import VersionError, activate, delete, history, rollback, rollback_target
+from model.registry import Version, VersionError, activate, delete, history, rollback, rollback_target
 from model.registry_commands import Place
 from pages.metrics_parts import common
 from pages.metrics_parts.overview import in_words
@@ -204,8 +205,9 @@ def remove(each: Listed, place: Place) -> None:
         who = name_field("models-who-delete")
         if st.button("Delete this version", type="primary"):
             try:
-                delete(each.name, *place.roots, who=who, keep=[place.pinned])
-            except VersionError as error:
+                with session.on_record(Action.MANAGE_MODELS, "deletion", subject=f"version {each.name}"):
+                    delete(each.name, *place.roots, who=who, keep=[place.pinned])
+            except (VersionError, *session.REFUSALS) as error:
                 st.error(look.plain(str(error)), icon=":material/error:")
             else:
                 finish(f"Version {look.plain(each.name)} was deleted.")
@@ -215,7 +217,7 @@ def name_field(key: str) -> str:
     """Who does it; a name given once stands in all of these fields."""
     if key not in st.session_state:
         st.session_state[key] = st.session_state.get(WHO, "")
-    who = st.text_input("Your name", key=key, max_chars=100)
+    who = session.who_field("Your name", key=key, max_chars=100)
     st.session_state[WHO] = who
     return who
 
@@ -422,7 +424,7 @@ def put_in_use(rows: list[Listed], place: Place) -> None:
                 f"Read every film with **{look.plain(target.name)}** again, from now on and for everyone?"
             )
             if st.button("Yes, roll back", type="primary"):
-                change(partial(rollback, *place.roots, who=who, reason=reason, check=place.check))
+                change(partial(rollback, *place.roots, who=who, reason=reason), place)
 
 
 def promote(ready: list[Listed], rows: list[Listed], place: Place) -> None:
@@ -437,7 +439,7 @@ def promote(ready: list[Listed], rows: list[Listed], place: Place) -> None:
             "first. Films that are being read end with the version they began with."
         )
         if st.button("Yes, put it in use", type="primary"):
-            change(partial(activate, name, *place.roots, who=who, reason=reason, check=place.check))
+            change(partial(activate, name, *place.roots, who=who, reason=reason), place)
 
 
 def who_and_why(kind: str) -> tuple[str, str]:
@@ -446,12 +448,28 @@ def who_and_why(kind: str) -> tuple[str, str]:
     return who, reason
 
 
-def change(act: Callable[[], object]) -> None:
+def change(act: Callable[..., object], place: Place) -> None:
     """Promote or roll back; what failed is said, and what was in use stays."""
+    if not session.may(Action.MANAGE_MODELS):
+        return
+    before = None if screen.version is None else base_of(screen.version).name
     try:
-        with st.spinner("Trying the version on the sample films"):
-            act()
-    except VersionError as error:
+        with st.spinner("Trying the version on the sample films"), ExitStack() as record:
+
+            def check(version: Version) -> None:
+                place.check(version)  # takes seconds, in which nobody could write to an open record
+                record.enter_context(
+                    session.on_record(
+                        Action.MANAGE_MODELS,
+                        "promotion",
+                        subject=f"version {version.name}",
+                        before={"in use": before},
+                        after={"in use": version.name},
+                    )
+                )
+
+            act(check=check)
+    except (VersionError, *session.REFUSALS) as error:
         st.error(f"{look.plain(str(error))} Nothing was changed.", icon=":material/error:")
         return
     now, _ = session.current_version()
@@ -506,7 +524,8 @@ def bring_in(settings: Settings) -> None:
             max_chars=100,
             help="Letters, digits, points, dashes and underscores. Empty: the file's own.",
         )
-        who = two.text_input("Your name", key="models-import-who", max_chars=100)
+        with two:
+            who = session.who_field("Your name", key="models-import-who", max_chars=100)
         folder = one.text_input(
             "Folder of labelled films",
             key="models-import-data",
@@ -526,17 +545,18 @@ def bring_in(settings: Settings) -> None:
             try:
                 if folder and not Path(folder).expanduser().is_dir():
                     raise ImportingRefused(f"There is no folder {folder}.")
-                imports.start(
-                    settings.home,
-                    source=source,
-                    title=title,
-                    name=name,
-                    data=Path(folder).expanduser().absolute() if folder else None,
-                    scaling=scaling,
-                    who=who,
-                    reason=reason,
-                )
-            except ImportingRefused as error:
+                with session.on_record(Action.MANAGE_MODELS, "import", subject=f"version {name}".strip()):
+                    imports.start(
+                        settings.home,
+                        source=source,
+                        title=title,
+                        name=name,
+                        data=Path(folder).expanduser().absolute() if folder else None,
+                        scaling=scaling,
+                        who=who,
+                        reason=reason,
+                    )
+            except (ImportingRefused, *session.REFUSALS) as error:
                 st.error(look.plain(str(error)), icon=":material/error:")
                 return
             if not isinstance(source, Path):
@@ -555,7 +575,7 @@ def watch(job: ImportJob) -> None:
     share = job.done / job.total if job.total else 0.0
     count = f": {job.done:,} of {job.total:,}" if job.total else ""
     line.progress(min(share, 1.0), text=look.plain(f"{job.words}{count}"))
-    button.button("Stop", on_click=job.stop, width="stretch")
+    button.button("Stop", on_click=session.permitted(Action.MANAGE_MODELS)(job.stop), width="stretch")
     st.caption("It goes on when you leave this page or close the browser.")
 
 

@@ -124,7 +124,8 @@ def new_set(version: Version, home: Path) -> None:
         placeholder="Ward 3, spring",
         help=f"For the list below: {own_films.NAME_RULE}.",
     )
-    who = two.text_input("Your name", key=WHO, persist_state="session", max_chars=100)
+    with two:
+        who = session.who_field("Your name", key=WHO, persist_state="session", max_chars=100)
     if st.button("Score these films", type="primary", icon=":material/play_arrow:", disabled=source is None):
         assert source is not None
         begin(source, part, name=name, who=who, version=version, home=home)
@@ -132,10 +133,15 @@ def new_set(version: Version, home: Path) -> None:
 
 def from_folder() -> Source | None:
     places = {place.label: place.folder for place in data_sets.registered(get_settings())}
+    # What the server can read is more than a department's films: whoever looks after it may name any folder.
+    may_type = screen.person.may(Action.SEE_DATA)
+    if not places and not may_type:
+        st.info("There is no registered set of films: upload a ZIP.", icon=":material/info:")
+        return None
     if places:
-        options = [OTHER, *places]
+        options = [OTHER, *places] if may_type else list(places)
         if st.session_state.get(SET) not in options:
-            st.session_state[SET] = OTHER
+            st.session_state[SET] = options[0]
         name = st.selectbox("Set of films", options, key=SET, persist_state="session")
         if name != OTHER:
             folder = places[name]
@@ -242,6 +248,8 @@ def _known_to(count: int) -> str:
 
 def begin(source: Source, part: str | None, *, name: str, who: str, version: Version, home: Path) -> None:
     base = department.base_of(version)
+    if not session.may(Action.EVALUATE_OWN_FILMS):
+        return
     try:
         if not name.strip():
             raise OwnFilmsError("Give the set a name, for the list below.")
@@ -279,7 +287,12 @@ def watch(job: Job) -> None:
     line, button = st.columns([5, 1], vertical_alignment="center")
     text = "Stopping" if job.cancelling else what
     line.progress(job.done / job.total if job.total else 0.0, text=text)
-    button.button("Cancel", on_click=job.cancel, disabled=job.cancelling, width="stretch")
+    button.button(
+        "Cancel",
+        on_click=session.permitted(Action.EVALUATE_OWN_FILMS)(job.cancel),
+        disabled=job.cancelling,
+        width="stretch",
+    )
     st.caption(f"Started by {look.plain(job.who)}. It goes on when you leave this page or close the browser.")
 
 
@@ -390,15 +403,18 @@ def actions(chosen: EvaluatedSet, version: Version, home: Path) -> None:
             )
             if st.button("Delete this set", type="primary"):
                 try:
-                    own_films.delete_set(home, chosen.name)
-                except OwnFilmsError as error:
+                    with session.on_record(
+                        Action.EVALUATE_OWN_FILMS, "deletion", subject=f"own films {chosen.name}"
+                    ):
+                        own_films.delete_set(home, chosen.name)
+                except (OwnFilmsError, *session.REFUSALS) as error:
                     st.error(look.plain(str(error)))
                 else:
                     st.rerun()
     if again and chosen.films is not None:
         source = Source(folder=chosen.films, archive=None, title=chosen.source, counts={})
         name = own_films.free_name(home, chosen.name)
-        who = st.session_state.get(WHO) or chosen.who
+        who = session.who(st.session_state.get(WHO) or chosen.who)
         begin(source, chosen.split, name=name, who=who, version=version, home=home)
 
 
@@ -467,7 +483,10 @@ def for_this_site(chosen: EvaluatedSet, site: ScoredFilms, version: Version, hom
     except (OwnFilmsError, ValueError) as error:
         st.error(look.plain(str(error)), icon=":material/error:")
         return
-    who = st.text_input(
+    if not screen.person.may(Action.SET_DEPARTMENT_THRESHOLD):
+        st.info("An administrator makes it the department's threshold.", icon=":material/info:")
+        return
+    who = session.who_field(
         "Who decides", key="own-adopt-who", value=st.session_state.get(WHO, ""), max_chars=100
     )
     why = st.text_input(
@@ -482,7 +501,7 @@ def for_this_site(chosen: EvaluatedSet, site: ScoredFilms, version: Version, hom
                 reason=why.strip() or f"Chosen on the set {chosen.name}",
                 calibration=calibration,
             )
-        except department.DepartmentError as error:
+        except (department.DepartmentError, *session.REFUSALS) as error:
             st.error(look.plain(str(error)), icon=":material/error:")
         else:
             st.rerun()
@@ -616,14 +635,15 @@ def agreed(version: Version, home: Path) -> None:
         if policy.calibration is not None:
             words += f" Probabilities are recalibrated on {look.plain(policy.calibration.fitted_on)}."
         st.markdown(words)
-        with st.popover("Withdraw it", icon=":material/undo:"):
-            who = st.text_input(
+        may = screen.person.may(Action.SET_DEPARTMENT_THRESHOLD)
+        with st.popover("Withdraw it", icon=":material/undo:", disabled=not may):
+            who = session.who_field(
                 "Who withdraws it", key="own-withdraw-who", value=st.session_state.get(WHO, "")
             )
             if st.button("Withdraw", type="primary"):
                 try:
                     session.withdraw_threshold(version, who=who)
-                except department.DepartmentError as error:
+                except (department.DepartmentError, *session.REFUSALS) as error:
                     st.error(look.plain(str(error)))
                 else:
                     st.rerun()

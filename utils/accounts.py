@@ -502,7 +502,7 @@ def list_accounts(*, who: Person, now: datetime) -> list[Listed]:
 
 def revision_of(account: Account | Listed) -> str:
     """What a screen has shown of an account: a change of it elsewhere is told by this."""
-    return repr((account.title, sorted(account.roles), account.active))
+    return repr((account.title, sorted(map(str, account.roles)), account.active))
 
 
 # --- the first admin ---

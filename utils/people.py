@@ -50,6 +50,11 @@ class Person:
         """Whether one of the roles permits the action."""
         return permits(self.roles, action)
 
+    @property
+    def signature(self) -> str:
+        """What logs that people read keep: the name that others see, and which account it was."""
+        return self.title if self.account is None else f"{self.title} ({self.name})"
+
     def require(self, action: Action) -> None:
         """Nothing where one of the roles permits the action.
 

@@ -163,6 +163,8 @@ def enter(title: str, action: Action | None) -> Screen:
     return Screen(version=version, problem=problem, threshold=threshold, person=person)
 
 
+REFUSALS = (Forbidden, SignedOut, DatabaseError)
+"""Why something was not done that the screen offered; each is one sentence."""
 _Arguments = ParamSpec("_Arguments")
 
 
@@ -189,7 +191,7 @@ def may(action: Action) -> bool:
         person = people.current()
         person.require(action)
         people.still_there()
-    except (Forbidden, SignedOut, DatabaseError) as error:
+    except REFUSALS as error:
         st.error(str(error), icon=":material/block:")
         return False
     return True
@@ -229,14 +231,28 @@ def on_record(
 
 
 def who_field(label: str, **options: Any) -> str:
-    """A field for the name of whoever does something; filled in and closed where somebody is signed in."""
+    """A field for the name of whoever does something; filled in and closed where somebody is signed in.
+
+    Args:
+        label: of the field.
+        options: of `st.text_input`.
+    """
     person = people.current()
     if person.account is None:
         return str(st.text_input(label, **options))
-    options.pop("value", None)
     if (key := options.get("key")) is not None:
-        st.session_state[key] = person.title
-    return str(st.text_input(label, **options | {"disabled": True}))
+        st.session_state[key] = person.signature
+        options.pop("value", None)
+    else:
+        options["value"] = person.signature
+    st.text_input(label, **options | {"disabled": True})
+    return person.signature
+
+
+def who(typed: str) -> str:
+    """The name to keep: what was typed, or where somebody is signed in, whoever that is."""
+    person = people.current()
+    return typed if person.account is None else person.signature
 
 
 def _somebody(*, entry: bool = False) -> Person:
@@ -375,6 +391,7 @@ def adopt_threshold(
 
     Raises:
         DepartmentError: nobody is named, or the log cannot be written; one sentence.
+        Forbidden, SignedOut, DatabaseError: as `on_record`; nothing was done.
         ValueError: the threshold does not lie in [0, 1].
     """
     if not 0 <= threshold <= 1:
@@ -393,7 +410,14 @@ def adopt_threshold(
         when=datetime.now(UTC),
         reason=reason.strip()[: department.LONGEST_TEXT],
     )
-    department.adopt(get_settings().home, policy)
+    with on_record(
+        Action.SET_DEPARTMENT_THRESHOLD,
+        "department threshold",
+        subject=base.name,
+        before=_told(department.policy_of(version)),
+        after=_told(policy),
+    ):
+        department.adopt(get_settings().home, policy)
     st.session_state[_NEXT_THRESHOLD] = threshold
     st.session_state[_SCALE] = calibration
     return policy
@@ -404,11 +428,30 @@ def withdraw_threshold(version: Version, *, who: str) -> None:
 
     Raises:
         DepartmentError: nobody is named, or the log cannot be written; one sentence.
+        Forbidden, SignedOut, DatabaseError: as `on_record`; nothing was done.
     """
     base = department.base_of(version)
-    department.withdraw(get_settings().home, base.card, who=who)
+    with on_record(
+        Action.SET_DEPARTMENT_THRESHOLD,
+        "department threshold",
+        subject=base.name,
+        before=_told(department.policy_of(version)),
+        after=_told(None),
+    ):
+        department.withdraw(get_settings().home, base.card, who=who)
     st.session_state[_NEXT_THRESHOLD] = start_threshold(base)
     st.session_state[_SCALE] = None
+
+
+def _told(policy: department.Policy | None) -> dict[str, Any]:
+    """What the audit trail keeps of the department's threshold."""
+    if policy is None:
+        return {"threshold": None}
+    return {
+        "threshold": policy.threshold,
+        "calibrated": policy.calibration is not None,
+        "reason": policy.reason,
+    }
 
 
 def predictor(version: Version) -> Future[Predictor]:

@@ -10,9 +10,10 @@ from model.registry import VersionError
 from pages.metrics_parts import common
 from pages.metrics_parts.common import Context, Row, Source
 from pages.metrics_parts.curve_figures import sweep_rows
-from utils import session
+from utils import people, session
 from utils.department import DepartmentError
 from utils.own_films import OwnFilmsError
+from utils.permissions import Action
 
 RULES: dict[Rule, str] = {
     "sensitivity": "Target sensitivity",
@@ -133,6 +134,7 @@ def found(context: Context, source: Source, point: OperatingPoint, there: Evalua
         icon=":material/tune:",
         on_click=_use,
         args=(point.threshold,),
+        disabled=not people.current().may(Action.SET_THRESHOLD),
         help="Moves the slider in the sidebar.",
     )
 
@@ -151,12 +153,16 @@ def _with_interval(value: float | None, interval: Interval | None) -> str:
     return f"{common.share(value)} ({common.bounds(interval, percent=True)})"
 
 
+@session.permitted(Action.SET_THRESHOLD)
 def _use(threshold: float) -> None:
     st.session_state[session.THRESHOLD] = threshold
 
 
 def adopt(context: Context) -> None:
     """Keep the threshold in use as the department's, with who and why."""
+    if not people.current().may(Action.SET_DEPARTMENT_THRESHOLD):
+        st.info("An administrator sets the department's threshold.", icon=":material/info:")
+        return
     if context.version.name != context.in_use.name:
         st.info(
             f"The department's threshold belongs to the version in use, {context.in_use.name}; choose it on top.",
@@ -168,7 +174,7 @@ def adopt(context: Context) -> None:
         "kept with name, date and reason."
     )
     with st.form("department", border=False):
-        who = st.text_input("Name", max_chars=200, autocomplete="name")
+        who = session.who_field("Name", max_chars=200, autocomplete="name")
         reason = st.text_input("Reason", max_chars=500, placeholder="for example: agreed in the meeting of …")
         sent = st.form_submit_button("Make this the department's threshold", icon=":material/check:")
     if sent:
@@ -179,7 +185,7 @@ def adopt(context: Context) -> None:
             session.adopt_threshold(
                 context.version, context.threshold, who=who.strip(), reason=reason.strip()
             )
-        except DepartmentError as error:
+        except (DepartmentError, *session.REFUSALS) as error:
             st.error(str(error), icon=":material/error:")
             return
         st.session_state["metrics-adopted"] = (

@@ -20,9 +20,10 @@ from pages.training_parts.common import (
     WHO,
     ZIP,
 )
-from utils import data_sets, film_choice, look, uploads
+from utils import data_sets, film_choice, look, session, uploads
 from utils.data_sets import FilmSet
 from utils.dropped import let_go
+from utils.permissions import Action
 from utils.settings import Settings
 from utils.uploads import Upload, UploadError
 
@@ -67,8 +68,9 @@ def delete_films(home: Path, folder: Path, facts: uploads.Facts) -> None:
         )
         if st.button("Delete these films", type="primary"):
             try:
-                uploads.delete_set(home, folder.name)
-            except UploadError as error:
+                with session.on_record(Action.TRAIN, "deletion", subject=f"set of films {folder.name}"):
+                    uploads.delete_set(home, folder.name)
+            except (UploadError, *session.REFUSALS) as error:
                 st.error(look.plain(str(error)))
             else:
                 film_choice.forget_listing(SCREEN)
@@ -94,7 +96,8 @@ def take_zip(home: Path) -> None:
         placeholder="ward-3-2026",
         help=f"{uploads.NAME_RULE[0].upper()}{uploads.NAME_RULE[1:]}.",
     )
-    who = two.text_input("Your name", key=WHO, persist_state="session", max_chars=100)
+    with two:
+        who = session.who_field("Your name", key=WHO, persist_state="session", max_chars=100)
     if three.button(
         "Unpack and keep",
         type="primary",
@@ -104,8 +107,11 @@ def take_zip(home: Path) -> None:
     ):
         assert archive_file is not None
         try:
-            upload = uploads.keep(home, name=name, who=who, source=archive_file.name, archive=archive_file)
-        except (UploadError, archive.ArchiveError) as error:
+            with session.on_record(Action.TRAIN, "import", subject=f"set of films {name}"):
+                upload = uploads.keep(
+                    home, name=name, who=who, source=archive_file.name, archive=archive_file
+                )
+        except (UploadError, archive.ArchiveError, *session.REFUSALS) as error:
             st.error(look.plain(str(error)), icon=":material/error:")
         else:
             st.session_state[UPLOAD] = upload
@@ -121,7 +127,7 @@ def watch_upload(upload: Upload) -> None:
     line, button = st.columns([5, 1], vertical_alignment="center")
     words = f"{upload.words} {upload.done:,} of {upload.total:,} films of {upload.name}"
     line.progress(upload.done / upload.total if upload.total else 0.0, text=words)
-    button.button("Cancel", on_click=upload.cancel, width="stretch")
+    button.button("Cancel", on_click=session.permitted(Action.TRAIN)(upload.cancel), width="stretch")
     st.caption(f"Started by {look.plain(upload.who)}. It goes on when you leave this page.")
 
 

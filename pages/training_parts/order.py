@@ -24,6 +24,7 @@ from pages.training_parts.common import (
 )
 from utils import look, session, training_form, training_runs
 from utils.data_sets import FilmSet
+from utils.permissions import Action
 from utils.training_runs import Estimate, EstimateError
 
 
@@ -48,7 +49,8 @@ def start(
         max_chars=100,
         help=f"{jobs.NAME_RULE[0].upper()}{jobs.NAME_RULE[1:]}.",
     )
-    two.text_input("Your name", key=WHO, persist_state="session", max_chars=100)
+    with two:
+        session.who_field("Your name", key=WHO, persist_state="session", max_chars=100)
     if not str(st.session_state.get(WHO, "")).strip():
         blocking.append("say who orders the run")
     if (problem := st.session_state.pop(PROBLEM, "")) != "":
@@ -159,6 +161,7 @@ def wait_for_estimate(estimate: Estimate) -> None:
         )
 
 
+@session.permitted(Action.TRAIN)
 def begin_estimate(data: Path, config: TrainingConfig) -> None:
     st.session_state[ESTIMATE] = training_runs.estimate(data, config, weights=resolved(config))
 
@@ -174,14 +177,18 @@ def cancel_estimate(estimate: Estimate) -> None:
     st.session_state.pop(ESTIMATE, None)
 
 
+@session.permitted(Action.TRAIN)
 def begin(home: Path, data: Path, config: TrainingConfig) -> None:
-    name, who = st.session_state[NAME], st.session_state[WHO]
+    name, who = st.session_state[NAME], session.who(st.session_state[WHO])
     estimate = st.session_state.pop(ESTIMATE, None)
     if estimate is not None:
         estimate.cancel()
     try:
-        job = jobs.submit(home, name=name, who=who, data=data, config=config)
-    except JobError as error:
+        with session.on_record(
+            Action.TRAIN, "training", subject=name, after={"run": "ordered", "network": config.architecture}
+        ):
+            job = jobs.submit(home, name=name, who=who, data=data, config=config)
+    except (JobError, *session.REFUSALS) as error:
         st.session_state[PROBLEM] = str(error)
         return
     st.session_state.pop(NAME)

@@ -29,7 +29,8 @@ from pages.training_parts.common import (
     go_to,
 )
 from pages.training_parts.recipe import fill
-from utils import charts, data_sets, film_choice, look, training_form, training_runs
+from utils import charts, data_sets, film_choice, look, session, training_form, training_runs
+from utils.permissions import Action
 from utils.settings import get_settings
 
 
@@ -256,24 +257,32 @@ def show_changes(job: Job) -> None:
     )
 
 
+@session.permitted(Action.TRAIN)
 def stop(home: Path, job: str, how: Any) -> None:
     try:
-        jobs.cancel(home, job, how)
-    except JobError as error:
+        with session.on_record(
+            Action.TRAIN, "training", subject=job, after={"run": "stopped", "best epoch": how}
+        ):
+            jobs.cancel(home, job, how)
+    except (JobError, *session.REFUSALS) as error:
         st.session_state[PROBLEM] = str(error)
 
 
+@session.permitted(Action.TRAIN)
 def resume(home: Path, job: str) -> None:
     try:
-        jobs.resume(home, job)
-    except JobError as error:
+        with session.on_record(Action.TRAIN, "training", subject=job, after={"run": "resumed"}):
+            jobs.resume(home, job)
+    except (JobError, *session.REFUSALS) as error:
         st.session_state[PROBLEM] = str(error)
 
 
+@session.permitted(Action.TRAIN)
 def delete(home: Path, job: str) -> None:
     try:
-        jobs.delete(home, job)
-    except JobError as error:
+        with session.on_record(Action.TRAIN, "deletion", subject=f"run {job}"):
+            jobs.delete(home, job)
+    except (JobError, *session.REFUSALS) as error:
         st.session_state[PROBLEM] = str(error)
 
 
