@@ -65,6 +65,8 @@ STYLE = """<style>
 .pneu-bands > b { position: absolute; top: -.3rem; bottom: -.3rem; width: 3px; margin-left: -1.5px;
   background: currentColor; }
 .pneu-bands > span { position: absolute; top: 1.9rem; font-size: .85rem; white-space: nowrap; }
+.st-key-worklist-answer .pneu-panel { min-height: 0; }
+.st-key-worklist-header h1 { padding: 0; white-space: nowrap; }
 .data-tile { width: 104px; height: 104px; background: #000; border-radius: .375rem; font-size: .8rem; }
 .stTable td:first-child { min-width: 8rem; }
 .stMetric [data-testid="stMetricLabel"] p { white-space: normal; }
@@ -104,6 +106,11 @@ def plain(text: str) -> str:
 def empty_viewer(text: str) -> str:
     """The dark frame with a sentence where the X-ray will be."""
     return f'<div class="pneu pneu-empty"><div>{escape(text)}</div></div>'
+
+
+def label(text: str) -> str:
+    """The quiet heading of one part of a panel."""
+    return f'<div class="pneu pneu-label" style="margin-top:0">{escape(text)}</div>'
 
 
 def name_line(name: str, *, synthetic: bool = False) -> str:

@@ -43,13 +43,10 @@ def upgrade() -> None:
         sa.UniqueConstraint("image", name="uq_cases_image"),
         sa.UniqueConstraint("pseudonym", name="uq_cases_pseudonym"),
     )
-    op.create_index("ix_cases_by", "cases", ["by"], unique=False)
-    op.create_index("ix_cases_created_id", "cases", ["created", "id"], unique=False)
+    filtered = ["verdict", "by", "version", "certainty", "verdict_by"]
+    op.create_index("ix_cases_age", "cases", ["created", "id", "probability", *filtered], unique=False)
+    op.create_index("ix_cases_likeliest", "cases", ["probability", "id", "created", *filtered], unique=False)
     op.create_index("ix_cases_patient", "cases", ["patient"], unique=False)
-    op.create_index("ix_cases_probability_id", "cases", ["probability", "id"], unique=False)
-    op.create_index("ix_cases_verdict", "cases", ["verdict"], unique=False)
-    op.create_index("ix_cases_verdict_by", "cases", ["verdict_by"], unique=False)
-    op.create_index("ix_cases_version", "cases", ["version"], unique=False)
     op.create_table(
         "case_changes",
         sa.Column("id", sa.Integer(), nullable=False),
@@ -64,6 +61,19 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("id", name="pk_case_changes"),
     )
     op.create_index("ix_case_changes_case_id", "case_changes", ["case_id"], unique=False)
+    op.create_table(
+        "case_openings",
+        sa.Column("case_id", sa.Integer(), nullable=False),
+        sa.Column("browser", sa.String(length=32), nullable=False),
+        sa.Column("who", sa.String(length=200), nullable=False),
+        sa.Column("title", sa.String(length=200), nullable=False),
+        sa.Column("seen", sa.DateTime(timezone=True), nullable=False),
+        sa.ForeignKeyConstraint(
+            ["case_id"], ["cases.id"], name="fk_case_openings_case_id_cases", ondelete="CASCADE"
+        ),
+        sa.PrimaryKeyConstraint("case_id", "browser", name="pk_case_openings"),
+    )
+    op.create_index("ix_case_openings_seen", "case_openings", ["seen"], unique=False)
     op.create_table(
         "case_readings",
         sa.Column("id", sa.Integer(), nullable=False),

@@ -1,0 +1,75 @@
+"""What happened to a case: its readings, by former versions too, and the changes of its verdict."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import streamlit as st
+
+from utils import look
+from utils.cases import CaseView
+from utils.decisions import SHAPES, format_probability
+
+
+def show(view: CaseView) -> None:
+    """Readings and changes, the latest first."""
+    left, right = st.columns([1, 1], gap="large")
+    with left:
+        readings(view)
+    with right:
+        changes(view)
+
+
+def readings(view: CaseView) -> None:
+    count = len(view.readings)
+    st.markdown("**One reading**" if count == 1 else f"**{count} readings**")
+    st.table(
+        [
+            {
+                "When": f"{reading.when.astimezone():%d %b %Y, %H:%M}",
+                "Version": look.plain(reading.version),
+                "Probability": "–"
+                if reading.probability is None
+                else look.plain(format_probability(reading.probability, threshold=reading.threshold)),
+                "Decision then": f"{SHAPES[reading.decision]} {reading.decision} (threshold {reading.threshold:.3f})",
+                "By": look.plain(reading.by),
+            }
+            for reading in reversed(view.readings)
+        ],
+        hide_index=True,
+        border="horizontal",
+    )
+
+
+def changes(view: CaseView) -> None:
+    if not view.changes:
+        st.markdown("**No verdict so far**")
+        return
+    st.markdown("**Verdicts and notes**")
+    st.table(
+        [
+            {
+                "When": f"{change.when.astimezone():%d %b %Y, %H:%M}",
+                "By": look.plain(change.by),
+                "What": look.plain(in_words(change.before, change.after)),
+            }
+            for change in reversed(view.changes)
+        ],
+        hide_index=True,
+        border="horizontal",
+    )
+
+
+def in_words(before: dict[str, Any], after: dict[str, Any]) -> str:
+    """One change: "NORMAL → PNEUMONIA; note: left lower lobe"."""
+    parts = []
+    if before.get("verdict") != after.get("verdict"):
+        old, new = (_verdict(values.get("verdict")) for values in (before, after))
+        parts.append(new if before.get("verdict") is None else f"{old} → {new}")
+    if before.get("note") != after.get("note"):
+        parts.append(f"note: {after['note']}" if after.get("note") else "note taken away")
+    return "; ".join(parts)
+
+
+def _verdict(verdict: str | None) -> str:
+    return "no verdict" if verdict is None else f"{SHAPES[verdict]} {verdict}"
