@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, tzinfo
+from datetime import datetime, tzinfo
 
 import numpy as np
 from PIL import Image
@@ -87,7 +87,7 @@ _VERSIONS_IN_FRONT = 4
 
 FilmOf = Callable[[CaseView], "Pixels | None"]
 """Gives a case's film, uint8 (height, width), as the reading saw it; None where it cannot be had."""
-Progress = Callable[[int, int], None]
+Progress = Callable[[int, int], object]
 """Told how many cases are done, and of how many."""
 
 
@@ -115,7 +115,7 @@ class Edition:
         threshold: in [0, 1]; the decisions are those at it.
         maker: who makes the report, as others see the name.
         made: when, with its zone.
-        zone: the reader's, for all times.
+        zone: for all times; None: the server's own.
         versions: by the SHA-256 of their networks.
         names: what others see, by `Account.name`; who is not in it is called by that name.
     """
@@ -124,7 +124,7 @@ class Edition:
     threshold: float
     maker: str
     made: datetime
-    zone: tzinfo = UTC
+    zone: tzinfo | None = None
     versions: Mapping[str, Measured] = field(default_factory=dict)
     names: Mapping[str, str] = field(default_factory=dict)
 
@@ -283,7 +283,7 @@ def _version(case: CaseView, edition: Edition) -> str:
     created = edition.measured(case).created
     if created is None:
         return case.version
-    made = day(created, edition.language, zone=edition.zone)
+    made = day(created.astimezone(edition.zone), edition.language)
     return edition.text("version of", version=case.version, day=made)
 
 

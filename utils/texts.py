@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from datetime import UTC, datetime, tzinfo
+from datetime import UTC, date, datetime, tzinfo
 from functools import cache
 from typing import Literal, NamedTuple, get_args
 
@@ -172,11 +172,17 @@ TEXTS: dict[str, Text] = {
     "column read": Text("Read", "Ausgewertet"),
     "column probability": Text("Probability", "Wahrsch."),
     "column page": Text("Page", "Seite"),
-    # --- names of what a filter asks for
-    "from day": Text("From", "Von"),
-    "to day": Text("To", "Bis"),
-    "person": Text("Person", "Person"),
-    "search": Text("Search", "Suche"),
+    # --- what cases were chosen by
+    "chosen decision": Text("Decision: {word}", "Entscheidung: {word}"),
+    "chosen verdict": Text("Verdict: {word}", "Befund: {word}"),
+    "chosen open": Text("Verdict: none yet", "Befund: noch keiner"),
+    "chosen given": Text("Verdict: given", "Befund: liegt vor"),
+    "chosen since": Text("First read from {day} on", "Zuerst ausgewertet ab {day}"),
+    "chosen until": Text("First read until {day}", "Zuerst ausgewertet bis {day}"),
+    "chosen person": Text("Read or judged by {who}", "Ausgewertet oder befundet von {who}"),
+    "chosen version": Text("Version {version}", "Version {version}"),
+    "chosen unsure": Text("The network could not tell", "Für das Netz nicht entscheidbar"),
+    "chosen part": Text("Name of the case contains {part}", "Name des Falls enthält {part}"),
     # --- corrections that were done on request
     "inverted": Text("inverted", "invertiert"),
     "turned right": Text("turned by 90° to the right", "um 90° nach rechts gedreht"),
@@ -376,25 +382,29 @@ def percent(share: float, language: Language, *, digits: int = 1) -> str:
     return f"{decimal(f'{share * 100:.{digits}f}', language)}{_FIXED}%"
 
 
-def day(when: datetime, language: Language, *, zone: tzinfo = UTC) -> str:
-    """The day of a moment in a zone: "21 November 2026" or "21. November 2026"."""
-    there = when.astimezone(zone)
-    month = _MONTHS[language].split()[there.month - 1]
-    return _DAY[language].format(day=there.day, month=month, year=there.year)
+def day(when: date, language: Language) -> str:
+    """A day: "21 November 2026" or "21. November 2026"."""
+    month = _MONTHS[language].split()[when.month - 1]
+    return _DAY[language].format(day=when.day, month=month, year=when.year)
 
 
-def moment(when: datetime, language: Language, *, zone: tzinfo = UTC) -> str:
-    """Day, time and zone of a moment: "21 November 2026, 14:07 UTC" or "21. November 2026, 14:07 Uhr UTC"."""
+def moment(when: datetime, language: Language, *, zone: tzinfo | None = UTC) -> str:
+    """Day, time and zone of a moment: "21 November 2026, 14:07 UTC" or "21. November 2026, 14:07 Uhr UTC".
+
+    Args:
+        when: with its zone.
+        zone: to tell it in; None: the server's own.
+    """
     there = when.astimezone(zone)
     name = there.tzname() or ""
     if not name.isalpha():  # where a zone has no letters of its own
         offset = there.strftime("%z")
         name = f"UTC{offset[:3]}:{offset[3:5]}"
-    words = _TIME[language].format(day=day(when, language, zone=zone), time=f"{there:%H:%M}", zone=name)
-    return words.replace(f" {name}", f"{_FIXED}{name}")
+    template = _TIME[language].replace(" {zone}", f"{_FIXED}{{zone}}")
+    return template.format(day=day(there, language), time=f"{there:%H:%M}", zone=name)
 
 
-def short_moment(when: datetime, language: Language, *, zone: tzinfo = UTC) -> str:
+def short_moment(when: datetime, language: Language, *, zone: tzinfo | None = UTC) -> str:
     """Day and time in digits, for a column of a table: "21/11/2026 14:07" or "21.11.2026 14:07"."""
     return when.astimezone(zone).strftime(_SHORT[language])
 
