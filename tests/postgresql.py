@@ -77,6 +77,9 @@ class Server:
         return self.url(name)
 
     def start(self) -> None:
+        """Nothing where it runs already."""
+        if self._process is not None:
+            return
         options = [part for option in OPTIONS for part in ("-c", option)]
         with (self.folder / "log").open("ab") as log:
             self._process = subprocess.Popen(
@@ -99,15 +102,15 @@ class Server:
             else:
                 return
 
-    def stop(self) -> None:
+    def stop(self, *, how: signal.Signals = signal.SIGINT) -> None:
         """Cut off everybody who is connected; what was committed stays."""
         if self._process is not None:
-            self._process.send_signal(signal.SIGINT)
+            self._process.send_signal(how)
             self._process.wait()
             self._process = None
 
     def remove(self) -> None:
-        self.stop()
+        self.stop(how=signal.SIGQUIT)
         shutil.rmtree(self.folder, ignore_errors=True)
 
     def _as_user(self, program: str, *arguments: str) -> list[str]:
