@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import threading
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -106,14 +107,27 @@ def current() -> Person:
         DatabaseError: the accounts cannot be read.
         SettingsError: the settings cannot be used.
     """
-    if not sign_in_required():
-        return LOCAL
-    from utils import accounts  # which needs this module
+    return later()()
 
-    signed = accounts.signed_in(cookie(), address=st.context.ip_address or "", now=datetime.now(UTC))
-    if signed.must_change:
-        raise SignedOut("Choose a password of your own first: open the sign-in page.")
-    return signed.person
+
+def later() -> Callable[[], Person]:
+    """How to ask for the same person once more outside of any run, where a download button makes its file.
+
+    What it gives raises as `current` does.
+    """
+    if not sign_in_required():
+        return lambda: LOCAL
+    brought, address = cookie(), st.context.ip_address or ""
+
+    def ask() -> Person:
+        from utils import accounts  # which needs this module
+
+        signed = accounts.signed_in(brought, address=address, now=datetime.now(UTC))
+        if signed.must_change:
+            raise SignedOut("Choose a password of your own first: open the sign-in page.")
+        return signed.person
+
+    return ask
 
 
 def cookie() -> str | None:

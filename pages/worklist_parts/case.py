@@ -7,7 +7,7 @@ from collections.abc import Callable
 import streamlit as st
 
 from pages.diagnose_parts import alike, certainty
-from pages.worklist_parts import common, film, history, presence, verdict
+from pages.worklist_parts import common, film, history, presence, reports, verdict
 from utils import cases, evidence, look, people, session
 from utils.cases import CaseView, FilmStoreError, NoSuchCase
 from utils.database import DatabaseError
@@ -64,6 +64,7 @@ def header(pseudonym: str, screen: Screen) -> None:
         st.button("All cases", icon=":material/arrow_back:", shortcut="L", on_click=leave, args=(pseudonym,))
         st.title(f"Case {look.plain(pseudonym)}", width="content")
         st.space("stretch")
+        reports.show_case(pseudonym, screen)
         st.button(
             "Next case",
             icon=":material/skip_next:",

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import io
-
 import pandas
 import streamlit as st
 
-from pages.worklist_parts import common, filters
+from pages.worklist_parts import common, filters, reports
 from utils import choices, look, openings, people, worklist
 from utils.choices import Choices
 from utils.database import DatabaseError
@@ -91,7 +89,7 @@ def the_list(screen: Screen, chosen: Choices) -> None:
         )
         if pages > 1:
             st.pagination(pages, key=common.PAGE, persist_state="session")
-    if screen.person.may(Action.EXPORT_CASES):
+    with st.container(horizontal=True, vertical_alignment="center", key="worklist-exports"):
         exports(wanted, sort, found.total, screen)
 
 
@@ -194,15 +192,15 @@ def new_cases(shown: int, screen: Screen) -> None:
 
 
 def exports(wanted: Filter, sort: worklist.Sort, total: int, screen: Screen) -> None:
-    """The whole list, all pages of it, to take away."""
-    person = screen.person
+    """The whole list, all pages of it, to take away: as CSV, and as reports."""
     threshold = screen.threshold
+    who = people.later()
 
-    def data() -> io.BytesIO:
-        # Runs when the button is pressed, outside of any run of the page: the person is that of the screen.
-        return io.BytesIO(b"".join(worklist.export_csv(wanted, sort, threshold=threshold, who=person)))
+    def data() -> bytes:
+        # Runs when the button is pressed, in a thread of its own.
+        return b"".join(worklist.export_csv(wanted, sort, threshold=threshold, who=who()))
 
-    with st.container(horizontal=True, vertical_alignment="center", key="worklist-exports"):
+    if screen.person.may(Action.EXPORT_CASES):
         st.download_button(
             f"Download {total:,} {'case' if total == 1 else 'cases'} as CSV",
             data=data,
@@ -214,3 +212,4 @@ def exports(wanted: Filter, sort: worklist.Sort, total: int, screen: Screen) -> 
             help="All pages of the list, with the decision at the current threshold. The audit trail keeps that you "
             "took it.",
         )
+    reports.show_filter(wanted, sort, total, screen)
