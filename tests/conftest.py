@@ -15,7 +15,10 @@ import pytest
 from model.calibration import fit_platt, operating_points
 from model.registry import Card, Predictions, Version, write_version
 from tests.postgresql import MissingError, Server
+from tests.signing_in import home, quick_hashes, sign_in_as
 from utils import database
+
+__all__ = ["home", "quick_hashes", "sign_in_as"]  # fixtures that live elsewhere
 
 # TensorFlow's start-up messages would drown what a failing test has to say.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")

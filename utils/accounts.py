@@ -294,9 +294,7 @@ def idle_time() -> timedelta:
 # --- passwords ---
 
 
-def change_password(
-    signed: SignedIn, old: str, new: str, again: str, *, cookie: str | None, address: str, now: datetime
-) -> str:
+def change_password(signed: SignedIn, old: str, new: str, again: str, *, address: str, now: datetime) -> str:
     """Choose another password for oneself; all sign-ins of the account end, and a new one starts.
 
     Returns:

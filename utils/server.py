@@ -237,7 +237,6 @@ async def _password(request: Request) -> Response:
                 form.get("password", ""),
                 form.get("new", ""),
                 form.get("again", ""),
-                cookie=request.cookies.get(accounts.COOKIE),
                 address=_address(request),
                 now=_now(),
             ),

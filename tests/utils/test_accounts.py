@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import stat
 import threading
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -11,6 +10,7 @@ from argon2 import PasswordHasher
 from argon2.profiles import CHEAPEST
 from sqlalchemy import select
 
+from tests.signing_in import PASSWORD as GOOD
 from utils import accounts, audit_trail, database
 from utils.accounts import AccountError, SignInRefused
 from utils.audit_trail import Wanted
@@ -22,23 +22,11 @@ from utils.settings import OpenIdRule, get_settings
 from utils.tables import Account, SignIn
 
 NOON = datetime(2026, 11, 21, 12, tzinfo=UTC)
-GOOD = "correct horse battery"
 OTHER = "staple of the trade"
 HOME = "192.0.2.7"
 
 
-@pytest.fixture(autouse=True)
-def _quick_hashes(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What one hash costs is the concern of one test alone."""
-    monkeypatch.setattr(accounts, "_hasher", PasswordHasher.from_parameters(CHEAPEST))
-
-
-@pytest.fixture
-def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    monkeypatch.setenv("PNEUMOSCOPE_HOME", str(tmp_path / "home"))
-    monkeypatch.delenv("PNEUMOSCOPE_DATABASE_URL", raising=False)
-    yield tmp_path / "home"
-    database.close()
+pytestmark = pytest.mark.usefixtures("quick_hashes")
 
 
 def come_in(
@@ -62,7 +50,7 @@ def add(admin: Person, name: str, *roles: Role) -> tuple[int, str]:
     given = accounts.add_account(name, name.title(), roles, who=admin, now=NOON)
     cookie = come_in(name, given)
     signed = accounts.signed_in(cookie, address=HOME, now=NOON)
-    accounts.change_password(signed, given, OTHER, OTHER, cookie=cookie, address=HOME, now=NOON)
+    accounts.change_password(signed, given, OTHER, OTHER, address=HOME, now=NOON)
     assert signed.person.account is not None
     return signed.person.account, given
 
@@ -298,8 +286,8 @@ def test_a_given_password_holds_once(admin: Person) -> None:
         (given, given, given, "not the old one"),
     ):
         with pytest.raises(AccountError, match=sentence):
-            accounts.change_password(signed, old, new, again, cookie=cookie, address=HOME, now=NOON)
-    after = accounts.change_password(signed, given, OTHER, OTHER, cookie=cookie, address=HOME, now=NOON)
+            accounts.change_password(signed, old, new, again, address=HOME, now=NOON)
+    after = accounts.change_password(signed, given, OTHER, OTHER, address=HOME, now=NOON)
     with pytest.raises(SignedOut):
         who(cookie)
     assert not accounts.signed_in(after, address=HOME, now=NOON).must_change
@@ -313,9 +301,9 @@ def test_whoever_sits_at_an_open_screen_cannot_try_passwords(admin: Person) -> N
     signed = accounts.signed_in(cookie, address=HOME, now=NOON)
     for _ in range(accounts.FAILURES):
         with pytest.raises(AccountError):
-            accounts.change_password(signed, "a guess", OTHER, OTHER, cookie=cookie, address=HOME, now=NOON)
+            accounts.change_password(signed, "a guess", OTHER, OTHER, address=HOME, now=NOON)
     with pytest.raises(AccountError, match="locked"):
-        accounts.change_password(signed, GOOD, OTHER, OTHER, cookie=cookie, address=HOME, now=NOON)
+        accounts.change_password(signed, GOOD, OTHER, OTHER, address=HOME, now=NOON)
 
 
 def test_what_an_admin_changes_holds_at_once(admin: Person) -> None:
