@@ -112,11 +112,12 @@ def _from(rows: Sequence[Choice]) -> Choices:
     found: dict[str, Any] = {}
     for row in rows:
         try:
-            Choices.model_validate({row.name: row.value.get("value")})
-        except ValidationError:
+            value = row.value["value"]
+            Choices.model_validate({row.name: value})
+        except (KeyError, ValidationError):
             log.warning("the department's choice %s cannot be used and is left out", row.name)
             continue
-        found[row.name] = row.value["value"]
+        found[row.name] = value
     return Choices.model_validate(found)
 
 
