@@ -9,6 +9,7 @@ import streamlit as st
 from pages.training_parts.common import UPLOAD
 from utils import data_sets, look, people, session, uploads, verdict_set
 from utils.database import DatabaseError
+from utils.decisions import CANNOT_TELL
 from utils.permissions import Action
 from utils.settings import Settings, SettingsError
 from utils.uploads import UploadError
@@ -87,7 +88,7 @@ def _what_to_know(found: verdict_set.Available) -> list[str]:
     left_out = {
         "with a verdict whose film was not kept": found.without_film,
         "of refused pictures": found.refused,
-        f"with the verdict {verdict_set.CANNOT_TELL}": found.cannot_tell,
+        f"with the verdict {CANNOT_TELL}": found.cannot_tell,
     }
     words = [f"{count:,} {which}" for which, count in left_out.items() if count]
     if words:

@@ -1,0 +1,1 @@
+"""The sections of the screen Live performance, each in a file of its own."""
