@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-from importlib import import_module
-from importlib.util import find_spec
-
 import streamlit as st
 
-from pages.administration_parts import people, records
+from pages.administration_parts import audit, people, records
 from utils import look, sections, session
 from utils.decisions import ASSISTS
 from utils.permissions import Action
@@ -15,9 +12,7 @@ from utils.permissions import Action
 screen = session.enter("Administration", Action.MANAGE_ACCOUNTS)
 
 SECTION = "administration-section"
-PARTS = {"People": people, "Records": records}
-if find_spec("pages.administration_parts.audit"):
-    PARTS["Audit trail"] = import_module("pages.administration_parts.audit")
+PARTS = {"People": people, "Records": records, "Audit trail": audit}
 
 
 def main() -> None:

@@ -21,7 +21,7 @@ from starlette.websockets import WebSocket
 from streamlit.web.server.starlette import starlette_app_utils
 
 from tests.signing_in import PASSWORD
-from utils import accounts, server
+from utils import accounts, people, server
 from utils.people import LOCAL
 from utils.permissions import Role
 from utils.settings import SettingsError
@@ -467,5 +467,5 @@ def test_settings_that_cannot_be_used_let_nobody_through(
     visitor.sign_in("admin")
     monkeypatch.setenv("PNEUMOSCOPE_SIGN_IN", "off")
     with pytest.raises(SettingsError):
-        server.people.sign_in_required()
+        people.sign_in_required()
     assert visitor.get("/").status == 503 and visitor.websocket() == "websocket.close"
