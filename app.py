@@ -15,7 +15,8 @@ if __name__ == "__main__":
 else:
     from streamlit.starlette import App
 
-    from utils import server
+    from utils import retention, server
 
     server.make_ready()
+    retention.start()
     app = App(__file__, routes=server.routes(), middleware=server.middleware())
