@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from utils import film_store
 from utils.film_store import FilmKeyError, FilmStoreError
+from utils.settings import get_settings
 
 HASH = "ab" * 32
 OTHER = "cd" * 32
@@ -57,7 +58,7 @@ def test_without_the_right_key_nothing_is_written_and_nothing_is_lost(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     keep(HASH, film())
-    right, wrong = film_store.get_settings().film_key, film_store.make_key()
+    right, wrong = get_settings().film_key, film_store.make_key()
     assert right is not None
     for value, sentence in (
         ("", "no key is set: make one with `python -m utils.film_store make-key`"),
@@ -84,7 +85,7 @@ def test_a_key_is_exchanged_with_the_commands(
 ) -> None:
     keep(HASH, film(1))
     keep(OTHER, film(2))
-    old = film_store.get_settings().film_key
+    old = get_settings().film_key
     assert old is not None
     assert film_store.main(["make-key"]) == 0
     new = capsys.readouterr().out.strip()
