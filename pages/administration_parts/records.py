@@ -105,7 +105,8 @@ def what_is_saved(made: Choices, now: datetime) -> None:
             except DatabaseError:
                 older = 0
             st.caption(
-                f"{older:,} of the stored cases are older: they go with their films at the next daily round."
+                f"{older:,} of the stored cases {'is' if older == 1 else 'are'} older, and deleted with the next daily "
+                "round."
                 if older
                 else "No stored case is older."
             )
@@ -162,7 +163,7 @@ def _expire() -> None:
     except _REASONS as error:
         st.session_state[SAID] = (str(error), False)
         return
-    words = f"{done.cases:,} cases and {done.films:,} films were deleted."
+    words = f"Deleted: {_count(done.cases, 'case')}, {_count(done.films, 'film')}."
     st.session_state[SAID] = (f"{words} {done.problem}".strip(), not done.problem)
 
 
@@ -218,6 +219,10 @@ def _delete() -> None:
 
 def _keep() -> None:
     st.session_state.pop(ASKED, None)
+
+
+def _count(count: int, what: str) -> str:
+    return f"{count:,} {what}{'' if count == 1 else 's'}"
 
 
 def _bytes(count: int) -> str:

@@ -14,31 +14,22 @@ from typing import Any
 
 import numpy as np
 import pytest
-from numpy.typing import NDArray
 from sqlalchemy import event, func, select
 from sqlalchemy.orm import Session
 
-from model.films import DicomFacts, Source
-from model.quality import Remark
+from tests.made_cases import ADAM, CARL, CLARA, NETWORK, TINA, TOM, film, reading, save
 from tests.postgresql import Server
 from utils import audit_trail, cases, database, film_store, retention
-from utils.cases import CaseError, Conflict, NoSuchCase, Saved
+from utils.cases import CaseError, Conflict, NoSuchCase
 from utils.choices import change_choices
 from utils.database import DatabaseError, snapshot, transaction
 from utils.decisions import CANNOT_TELL, NORMAL, NOT_JUDGED, PNEUMONIA
 from utils.film_store import FilmStoreError
-from utils.people import LOCAL, Person
-from utils.permissions import Forbidden, Role
+from utils.people import LOCAL
+from utils.permissions import Forbidden
 from utils.readings import Reading
 from utils.settings import PROJECT
 from utils.tables import AuditLine, Case, CaseReading
-
-TINA = Person("tina", "Tina", frozenset({Role.TECHNICIAN}), address="10.0.0.7")
-TOM = Person("tom", "Tom", frozenset({Role.TECHNICIAN}))
-CLARA = Person("clara", "Dr Clara", frozenset({Role.CLINICIAN}))
-CARL = Person("carl", "Dr Carl", frozenset({Role.CLINICIAN}))
-ADAM = Person("adam", "Adam", frozenset({Role.ADMIN}))
-NETWORK = "1" * 64
 
 
 @pytest.fixture(autouse=True)
@@ -52,51 +43,6 @@ def sqlite(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     monkeypatch.delenv("PNEUMOSCOPE_DATABASE_URL", raising=False)
     yield tmp_path / "home"
     database.close()
-
-
-def film(seed: int = 1, size: tuple[int, int] = (60, 80)) -> NDArray[np.uint8]:
-    return np.random.default_rng(seed).integers(0, 256, size).astype(np.uint8)
-
-
-def reading(
-    number: int = 1, *, probability: float | None = 0.8, done: tuple[str, ...] = (), **more: Any
-) -> Reading:
-    source = Source(
-        format="DICOM",
-        width=80,
-        height=60,
-        bit_depth=12,
-        photometric="MONOCHROME2",
-        done=("windowed: centre 40, width 80, linear", *done),
-        colour_share=0.0,
-        dicom=DicomFacts(modality="DX", view="PA", age=4, sex="F"),
-    )
-    values: dict[str, Any] = {
-        "version": "v1",
-        "source": source,
-        "quality": (Remark("dark", "The film is dark."),) if probability is not None else (),
-        "heat": None if probability is None else np.full((7, 7), probability, dtype=np.float32),
-        "pooled": np.arange(4, dtype=np.float16),
-    }
-    return Reading(key=f"{number:064x}", probability=probability, **(values | more))
-
-
-def save(
-    one: Reading | None = None,
-    *,
-    who: Person = TINA,
-    network: str = NETWORK,
-    pixels: NDArray[np.uint8] | None = None,
-    **more: Any,
-) -> Saved:
-    standard: dict[str, Any] = {"threshold": 0.5, "certainty": PNEUMONIA}
-    return cases.save(
-        reading() if one is None else one,
-        network=network,
-        pixels=pixels,
-        who=who,
-        **(standard | more),
-    )
 
 
 def lines() -> list[tuple[str, str, str]]:
@@ -293,20 +239,20 @@ import sys
 import numpy as np
 from sqlalchemy import event
 from sqlalchemy.orm import Session
-from tests.utils import test_cases as t
+from tests import made_cases as made
 from utils import cases
 
 name, pseudonym = sys.argv[1:]
 if pseudonym:
     for number in range(5):
-        t.save(t.reading(number), pixels=t.film(number))
-        t.save(t.reading(1000 * int(name) + number), pixels=t.film(number))
+        made.save(made.reading(number), pixels=made.film(number))
+        made.save(made.reading(1000 * int(name) + number), pixels=made.film(number))
     done = 0
     while done < 4:
-        seen = cases.open_case(pseudonym, who=t.CLARA)
+        seen = cases.open_case(pseudonym, who=made.CLARA)
         try:
             cases.give_verdict(
-                pseudonym, revision=seen.revision, verdict="NORMAL", note=seen.note + name, who=t.CLARA
+                pseudonym, revision=seen.revision, verdict="NORMAL", note=seen.note + name, who=made.CLARA
             )
         except cases.Conflict:
             continue
@@ -316,7 +262,7 @@ else:
         print("film written", flush=True)
         sys.stdin.read()
     event.listen(Session, "before_commit", wait)
-    t.save(t.reading(1), pixels=t.film(1))
+    made.save(made.reading(1), pixels=made.film(1))
 """
 
 
