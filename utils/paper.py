@@ -10,6 +10,7 @@ from __future__ import annotations
 import io
 import logging
 import unicodedata
+from bisect import bisect_left
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from functools import cache
@@ -133,14 +134,14 @@ class Paper(FPDF):
 
     def one_line(self, words: str, width: float, size: float, *, bold: bool = False) -> str:
         """A text made plain and cut to one line."""
-        line = " ".join(plain(words).split(" "))
-        line = " ".join(line.split("\n"))
+        line = " ".join(plain(words).split("\n"))
         self.face(size, bold=bold)
         if self.get_string_width(line) <= width:
             return line
-        while line and self.get_string_width(f"{line}…") > width:
-            line = line[:-1]
-        return f"{line}…"
+        fitting = bisect_left(
+            range(len(line)), width, key=lambda count: self.get_string_width(f"{line[: count + 1]}…")
+        )
+        return f"{line[:fitting]}…"
 
     def put(
         self,
