@@ -10,7 +10,6 @@ from pages.diagnose_parts import alike, certainty
 from pages.worklist_parts import common, film, history, presence, reports, verdict
 from utils import cases, evidence, look, people, session
 from utils.cases import CaseView, FilmStoreError, NoSuchCase
-from utils.database import DatabaseError
 from utils.permissions import Action, Forbidden
 from utils.session import Screen
 
@@ -51,7 +50,7 @@ def looked_up(pseudonym: str, screen: Screen) -> CaseView | None:
         st.session_state.pop(VIEW, None)
         common.problem_is(str(error))
         return None
-    except DatabaseError as error:
+    except common.UNREACHABLE as error:
         common.problem_is(str(error))
         return kept if isinstance(kept, CaseView) and kept.pseudonym == pseudonym else None
     st.session_state[VIEW] = view
@@ -130,7 +129,7 @@ def delete(view: CaseView, screen: Screen) -> None:
 def _delete(pseudonym: str) -> None:
     try:
         cases.delete(pseudonym, who=people.current())
-    except (DatabaseError, FilmStoreError, NoSuchCase, PermissionError) as error:
+    except (*common.UNREACHABLE, FilmStoreError, NoSuchCase, PermissionError) as error:
         common.problem_is(str(error))
         return
     verdict.forget(pseudonym)

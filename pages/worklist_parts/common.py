@@ -6,6 +6,7 @@ import streamlit as st
 
 from utils import openings, people, worklist
 from utils.database import DatabaseError
+from utils.settings import SettingsError
 from utils.worklist import OPEN, Filter, Sort
 
 CASE = "case"
@@ -17,6 +18,8 @@ SAID = "worklist-said"
 _PROBLEM = "worklist-problem"
 START = Filter(verdict=OPEN)
 """The list begins with what is to be done."""
+UNREACHABLE = (DatabaseError, SettingsError)
+"""Why the records cannot be looked at or changed at the moment; each is a sentence."""
 _BROWSER = "worklist-browser"
 
 
@@ -85,7 +88,7 @@ def go_on(pseudonym: str, *, threshold: float) -> None:
         following = worklist.next_after(
             pseudonym, wanted(), sort(), threshold=threshold, who=people.current(), browser=browser()
         )
-    except (DatabaseError, PermissionError) as error:
+    except (*UNREACHABLE, PermissionError) as error:
         problem_is(str(error))
         return
     if following is None:

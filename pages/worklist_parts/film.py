@@ -16,7 +16,6 @@ from pages.diagnose_parts.common import Opened
 from pages.worklist_parts import common
 from utils import cases, evidence, look, people, session
 from utils.cases import CaseView, FilmStoreError, NoSuchCase
-from utils.database import DatabaseError
 from utils.permissions import Action
 from utils.readings import Entry, Reading, data_uri, screen_jpeg
 from utils.session import Screen
@@ -140,7 +139,7 @@ def _film(view: CaseView, version: Version | None, screen: Screen) -> Kept:
         return Kept(key)
     try:
         pixels = cases.film(view.pseudonym, who=screen.person)
-    except (FilmStoreError, DatabaseError, NoSuchCase, PermissionError) as error:
+    except (*common.UNREACHABLE, FilmStoreError, NoSuchCase, PermissionError) as error:
         return Kept(key, problem=str(error))
     if pixels is None:
         return Kept(key)
@@ -190,7 +189,7 @@ def _keep_button(view: CaseView, heat: NDArray[np.float32]) -> None:
 def _keep(pseudonym: str, heat: NDArray[np.float32], probability: float | None) -> None:
     try:
         cases.keep_heat(pseudonym, heat=heat, probability=probability, who=people.current())
-    except (DatabaseError, NoSuchCase, PermissionError) as error:
+    except (*common.UNREACHABLE, NoSuchCase, PermissionError) as error:
         common.problem_is(str(error))
         return
     common.say("The map is kept with the case.")

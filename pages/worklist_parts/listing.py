@@ -8,7 +8,6 @@ import streamlit as st
 from pages.worklist_parts import common, filters, reports
 from utils import choices, look, openings, people, worklist
 from utils.choices import Choices
-from utils.database import DatabaseError
 from utils.decisions import SHAPES, format_probability
 from utils.permissions import Action
 from utils.session import Screen
@@ -33,7 +32,7 @@ def show(screen: Screen) -> None:
             return
         filters.show(screen.person)
         the_list(screen, chosen)
-    except DatabaseError as error:
+    except common.UNREACHABLE as error:
         st.error(str(error), icon=":material/error:")
 
 
@@ -185,7 +184,7 @@ def new_cases(shown: int, screen: Screen) -> None:
     """Says that cases have come since the list was drawn; the list itself stays as it is, so that no row moves."""
     try:
         newest = worklist.newest(who=people.current())
-    except (DatabaseError, PermissionError):
+    except (*common.UNREACHABLE, PermissionError):
         return
     if newest > shown and st.button("New cases: show them", icon=":material/refresh:", type="tertiary"):
         st.rerun()

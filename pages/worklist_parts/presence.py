@@ -6,7 +6,6 @@ import streamlit as st
 
 from pages.worklist_parts import common
 from utils import look, openings, people
-from utils.database import DatabaseError
 from utils.permissions import Forbidden
 
 
@@ -18,7 +17,7 @@ def show(pseudonym: str, revision: int) -> None:
     """
     try:
         around = openings.look(pseudonym, browser=common.browser(), who=people.current())
-    except DatabaseError:
+    except common.UNREACHABLE:
         st.caption(
             ":material/cloud_off: The database cannot be reached at the moment. What you type stays here."
         )

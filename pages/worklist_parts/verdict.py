@@ -13,7 +13,6 @@ import streamlit as st
 from pages.worklist_parts import common, history
 from utils import cases, look, people, session
 from utils.cases import LONGEST_NOTE, VERDICTS, CaseError, CaseView, NoSuchCase
-from utils.database import DatabaseError
 from utils.decisions import CANNOT_TELL, NORMAL, PNEUMONIA, SHAPES
 from utils.permissions import Action
 from utils.session import Screen
@@ -164,7 +163,7 @@ def save(pseudonym: str, threshold: float | None) -> None:
             note=draft.note,
             who=people.current(),
         )
-    except (DatabaseError, CaseError, NoSuchCase, PermissionError) as error:
+    except (*common.UNREACHABLE, CaseError, NoSuchCase, PermissionError) as error:
         common.problem_is(f"{error} What you typed is still here.")
         return
     common.say(f"Saved: {pseudonym}, {draft.verdict or 'no verdict'}.")
