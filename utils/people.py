@@ -7,6 +7,7 @@ import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 
 import streamlit as st
 
@@ -117,17 +118,16 @@ def later() -> Callable[[], Person]:
     """
     if not sign_in_required():
         return lambda: LOCAL
-    brought, address = cookie(), st.context.ip_address or ""
+    return partial(_look_up, cookie(), st.context.ip_address or "")
 
-    def ask() -> Person:
-        from utils import accounts  # which needs this module
 
-        signed = accounts.signed_in(brought, address=address, now=datetime.now(UTC))
-        if signed.must_change:
-            raise SignedOut("Choose a password of your own first: open the sign-in page.")
-        return signed.person
+def _look_up(brought: str | None, address: str) -> Person:
+    from utils import accounts  # which needs this module
 
-    return ask
+    signed = accounts.signed_in(brought, address=address, now=datetime.now(UTC))
+    if signed.must_change:
+        raise SignedOut("Choose a password of your own first: open the sign-in page.")
+    return signed.person
 
 
 def cookie() -> str | None:
