@@ -2,8 +2,10 @@
 
 Markers, collimation, posture and the machine differ between the classes of a data set, and a network that learns from
 whole films learns them too. In a transplanted film the lungs come from one film and all else from another, and the
-label goes with the lungs: what lies outside them is as often right as the classes are mixed. Pasting one film into
-another is CutMix (Yun et al. 2019, arXiv:1905.04899), here along the lungs, and with the label of the lungs alone.
+label goes with the lungs: what lies outside them is as often right as the classes are mixed. In half of these films
+the lungs come alone, in the others with heart and spine between them, whose outlines against the lungs show disease
+too. Pasting one film into another is CutMix (Yun et al. 2019, arXiv:1905.04899), here along the lungs, and with the
+label of the lungs alone.
 """
 
 from __future__ import annotations
@@ -22,15 +24,19 @@ EDGE = 0.04
 """Of the side: the lungs are taken with so much around them, and fade into the other film over as much again."""
 GAIN = 2.0
 """The transplanted part's contrast is changed by this factor at most, to fit its surroundings."""
+LUNG, BETWEEN = 2, 1
+"""Values of a mask: in a lung, and between the two (in their convex hull); 0 elsewhere."""
 
 
 def lung_masks(pixels: NDArray[np.uint8], told: Callable[[], None] = lambda: None) -> NDArray[np.uint8]:
-    """1 where the lungs lie, uint8 of the shape of ``pixels`` (n, side, side); 0 in a film where none were found."""
-    from model.lungs import find_lungs
+    """`LUNG`, `BETWEEN` or 0, uint8 of the shape of ``pixels`` (n, side, side); 0 in a film where none were found."""
+    from model.lungs import find_lungs, hull
 
-    def of(film: NDArray[np.uint8]) -> NDArray[np.bool_]:
+    def of(film: NDArray[np.uint8]) -> NDArray[np.uint8]:
         lungs = find_lungs(film)
-        return lungs.mask if lungs.found == "film" else np.zeros_like(lungs.mask)
+        if lungs.found != "film":
+            return np.zeros(film.shape, np.uint8)
+        return np.where(lungs.mask, LUNG, np.where(hull(lungs.mask), BETWEEN, 0)).astype(np.uint8)
 
     masks = np.zeros_like(pixels)
     with ThreadPoolExecutor() as pool:
@@ -47,7 +53,7 @@ def transplant(
 
     Args:
         films: (n, side, side, 1), 0 to 255.
-        lungs: (n, side, side, 1), 1 where the lungs lie.
+        lungs: (n, side, side, 1), as `lung_masks` gives them.
         target: (n, ...), what a network is to answer.
         share: of the films that get other lungs, 0 to 1; a film without lungs neither gets nor gives any.
 
@@ -56,10 +62,14 @@ def transplant(
     """
     import tensorflow as tf
 
-    films, lungs = tf.cast(films, tf.float32), tf.cast(lungs, tf.float32)
+    films = tf.cast(films, tf.float32)
     count, side = tf.shape(films)[0], int(films.shape[1])
+    alone = tf.random.uniform((count, 1, 1, 1)) < 0.5
     donor = tf.random.shuffle(tf.range(count))
-    given, given_lungs = _laid_over(tf.gather(films, donor), tf.gather(lungs, donor), lungs)
+    least, masks = tf.where(alone, LUNG, BETWEEN), tf.cast(lungs, tf.int32)
+    lungs, given_lungs = (tf.cast(each >= least, tf.float32) for each in (masks, tf.gather(masks, donor)))
+    both = _has(lungs) & _has(given_lungs)
+    given, given_lungs = _laid_over(tf.gather(films, donor), given_lungs, lungs)
     # All of both films' lungs: what is left of a lung under another one would tell of the film it came from.
     width = int(EDGE * side) // 2 * 2 + 1
     region = _pooled(tf.nn.max_pool2d, tf.maximum(lungs, given_lungs), width)
@@ -68,7 +78,6 @@ def transplant(
         blend = _pooled(tf.nn.avg_pool2d, blend, width)
     blend = tf.maximum(blend, region)
     changed = blend * _fitted(given, films, 1.0 - blend) + (1.0 - blend) * films
-    both = _has(lungs) & tf.gather(_has(lungs), donor)
     chosen = both & (tf.random.uniform((count,)) < share)
     films = tf.where(chosen[:, None, None, None], tf.clip_by_value(changed, 0.0, 255.0), films)
     keep = tf.reshape(chosen, tf.concat([[count], tf.ones(tf.rank(target) - 1, tf.int32)], 0))
