@@ -97,7 +97,8 @@ def snapshot() -> Iterator[Session]:
         with Session(_open().reading, expire_on_commit=False) as session:
             yield session
     except (exc.DBAPIError, exc.TimeoutError) as error:
-        raise _in_a_sentence(error) from _without_data(error)
+        sentence = str(_in_a_sentence(error)).replace(_NOTHING_SAVED, "")
+        raise DatabaseError(sentence) from _without_data(error)
 
 
 def close() -> None:
@@ -246,48 +247,47 @@ def _bring_up_to_date(engine: Engine) -> None:
         log.info("database schema brought from %s to %s", ", ".join(current) or "nothing", ", ".join(newest))
 
 
+_NOTHING_SAVED = ", and nothing was saved"
 _SQLITE = {
-    "SQLITE_BUSY": "The database is busy, and nothing was saved: try again in a moment.",
-    "SQLITE_LOCKED": "The database is busy, and nothing was saved: try again in a moment.",
-    "SQLITE_FULL": "The disk with the database is full, and nothing was saved: free some space, then try again.",
+    "SQLITE_BUSY": f"The database is busy{_NOTHING_SAVED}: try again in a moment.",
+    "SQLITE_LOCKED": f"The database is busy{_NOTHING_SAVED}: try again in a moment.",
+    "SQLITE_FULL": f"The disk with the database is full{_NOTHING_SAVED}: free some space, then try again.",
     "SQLITE_IOERR": (
-        "The disk with the database does not take anything, and nothing was saved: it may be full or damaged; look at"
+        f"The disk with the database does not take anything{_NOTHING_SAVED}: it may be full or damaged; look at"
         " it, then try again."
     ),
     "SQLITE_READONLY": (
-        "The database file may not be written to, and nothing was saved: ask your administrator to make it writable."
+        f"The database file may not be written to{_NOTHING_SAVED}: ask your administrator to make it writable."
     ),
     "SQLITE_CANTOPEN": (
-        "The database file cannot be opened, and nothing was saved: ask your administrator whether its disk is there."
+        f"The database file cannot be opened{_NOTHING_SAVED}: ask your administrator whether its disk is there."
     ),
-    "SQLITE_CORRUPT": "The database file is damaged, and nothing was saved: restore a backup.",
-    "SQLITE_NOTADB": "The database file is damaged, and nothing was saved: restore a backup.",
+    "SQLITE_CORRUPT": f"The database file is damaged{_NOTHING_SAVED}: restore a backup.",
+    "SQLITE_NOTADB": f"The database file is damaged{_NOTHING_SAVED}: restore a backup.",
 }
 _POSTGRESQL = {
     "53100": _SQLITE["SQLITE_FULL"],
-    "53": "The database server is overloaded, and nothing was saved: try again in a moment.",
+    "53": f"The database server is overloaded{_NOTHING_SAVED}: try again in a moment.",
     "55P03": _SQLITE["SQLITE_BUSY"],
     "40": _SQLITE["SQLITE_BUSY"],
-    "25006": "The database may not be written to, and nothing was saved: ask your administrator.",
-    "28": "The database server refuses the name or the password: correct PNEUMOSCOPE_DATABASE_URL.",
-    "3D000": "The database server has no such database: make it, or correct PNEUMOSCOPE_DATABASE_URL.",
+    "25006": f"The database may not be written to{_NOTHING_SAVED}: ask your administrator.",
     "42501": "The database server does not permit it: give the program's user the right to make and change tables.",
 }
-_GONE = "The database cannot be reached, and nothing was saved: try again in a moment."
-_CUT_OFF = "The database went away while it was saving: look whether the last change is there before you make it again."
-_CHANGED = (
-    "Somebody else has changed this in the meantime, and nothing was saved: look at it anew, then decide."
+_GONE = (
+    f"The database cannot be reached{_NOTHING_SAVED}: try again in a moment, and tell your administrator if it stays"
+    " away."
 )
+_CUT_OFF = "The database went away while it was saving: look whether the last change is there before you make it again."
+_CHANGED = f"Somebody else has changed this in the meantime{_NOTHING_SAVED}: look at it anew, then decide."
 _UNEXPECTED = (
-    "The database did not take it, and nothing was saved: ask your administrator to look at the server's log."
+    f"The database did not take it{_NOTHING_SAVED}: ask your administrator to look at the server's log."
 )
 _SIMULTANEOUS = {
     "SQLITE_CONSTRAINT_UNIQUE",
     "SQLITE_CONSTRAINT_PRIMARYKEY",
     "SQLITE_CONSTRAINT_FOREIGNKEY",
-} | {
-    "23505",
-    "23503",
+    "23505",  # unique
+    "23503",  # foreign key
 }
 
 

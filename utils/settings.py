@@ -141,8 +141,8 @@ class Settings(BaseSettings):
             return None
         try:
             parts = make_url(url)
-        except ArgumentError as error:
-            raise ValueError("write it as postgresql://user:password@host/name") from error
+        except (ArgumentError, ValueError):
+            raise ValueError("write it as postgresql://user:password@host/name") from None
         if parts.drivername == "sqlite" and parts.database in {None, "", ":memory:"}:
             raise ValueError("name the file, as in sqlite:////folder/file")
         if parts.drivername not in {"sqlite", "postgres", "postgresql", "postgresql+psycopg"}:

@@ -16,7 +16,7 @@ from tests.postgresql import Server
 from utils import database
 from utils.audit_trail import verify
 from utils.database import Conflict, DatabaseError, snapshot, transaction
-from utils.settings import PROJECT, SettingsError
+from utils.settings import PROJECT, SettingsError, get_settings
 from utils.tables import AuditLine, Choice
 
 
@@ -269,7 +269,7 @@ def test_a_server_that_goes_away_and_comes_back(
             cut_off(saving=False)
         with pytest.raises(DatabaseError, match="cannot be reached"):
             put("meanwhile")
-        with pytest.raises(DatabaseError, match="cannot be reached"):
+        with pytest.raises(DatabaseError, match="cannot be reached: try again"):
             names()
         postgresql_server.start()
         put("after")
@@ -287,15 +287,19 @@ def test_databases_that_cannot_be_used(
 ) -> None:
     home = tmp_path / "home"
     monkeypatch.setenv("PNEUMOSCOPE_HOME", str(home))
-    monkeypatch.setenv("PNEUMOSCOPE_DATABASE_URL", f"postgresql://me:secret@/name?host={tmp_path}")
+    monkeypatch.setenv("PNEUMOSCOPE_DATABASE_URL", f"postgresql://me:hunter2@/name?host={tmp_path}")
+    assert "hunter2" not in repr(get_settings())
     with pytest.raises(DatabaseError, match="cannot be reached"):
         names()
-    monkeypatch.setenv("PNEUMOSCOPE_DATABASE_URL", "postgresql+asyncpg://me:secret@host/name")
+    monkeypatch.setenv("PNEUMOSCOPE_DATABASE_URL", "postgresql+asyncpg://me:hunter2@host/name")
     with pytest.raises(
         SettingsError, match="PNEUMOSCOPE_DATABASE_URL cannot be used: .*postgresql://"
     ) as found:
         names()
-    assert "secret" not in str(found.value) + caplog.text
+    monkeypatch.setenv("PNEUMOSCOPE_DATABASE_URL", "postgresql://me:hunter2@host:hunter2/name")
+    with pytest.raises(SettingsError, match="write it as postgresql://") as unreadable:
+        names()
+    assert "hunter2" not in str(found.value) + str(unreadable.value) + caplog.text
     monkeypatch.setenv("PNEUMOSCOPE_DATABASE_URL", "sqlite://")
     with pytest.raises(SettingsError, match="name the file"):
         names()
