@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -17,10 +17,10 @@ from utils.database import snapshot
 from utils.decisions import point_at
 from utils.film_store import FilmStoreError
 from utils.paper import Pixels
-from utils.people import Person
+from utils.people import LOCAL, Person
 from utils.permissions import Action
 from utils.tables import Account
-from utils.texts import Language, day
+from utils.texts import Language, day, text
 from utils.worklist import GIVEN, OPEN, Filter, Sort
 
 MOST = 300
@@ -63,7 +63,7 @@ def of_case(pseudonym: str, *, language: Language, threshold: float, who: Person
     who.require(Action.MAKE_REPORT)
     case = cases.open_case(pseudonym, who=who)
     films = _Films(who)
-    edition = _edition([case], language=language, threshold=threshold, who=who)
+    edition = edition_of([case], language=language, threshold=threshold, who=who)
     pdf = case_pdf(case, film=films(case), edition=edition)
     after = {"language": language, "threshold": threshold, "version": case.version}
     audit_trail.record("report", who=who, subject=case.pseudonym, after=after)
@@ -105,7 +105,7 @@ def of_list(
     if not found:
         raise NothingToReport("There is no such case any more: look at the list again.")
     films = _Films(who)
-    edition = _edition(found, language=language, threshold=threshold, who=who)
+    edition = edition_of(found, language=language, threshold=threshold, who=who)
     pdf = cases_pdf(
         found, film_of=films, edition=edition, chosen=chosen_in_words(wanted, edition), progress=progress
     )
@@ -117,7 +117,10 @@ def of_list(
 def chosen_in_words(wanted: Filter, edition: Edition) -> list[str]:
     """What a list was chosen by, in the report's language; empty where it holds all cases."""
     words: list[str] = []
-    say: Callable[..., None] = lambda key, **values: words.append(edition.text(key, **values))  # noqa: E731
+
+    def say(key: str, **values: str) -> None:
+        words.append(edition.text(key, **values))
+
     if wanted.decision:
         say("chosen decision", word=edition.word(wanted.decision))
     if wanted.verdict == OPEN:
@@ -158,7 +161,8 @@ class _Films:
             return None
 
 
-def _edition(found: Collection[CaseView], *, language: Language, threshold: float, who: Person) -> Edition:
+def edition_of(found: Collection[CaseView], *, language: Language, threshold: float, who: Person) -> Edition:
+    """What the pages of a report on these cases share, as it is now."""
     networks = {case.network for case in found}
     versions = {
         version.card.sha256: _measured(version, threshold)
@@ -166,13 +170,14 @@ def _edition(found: Collection[CaseView], *, language: Language, threshold: floa
         if version.card.sha256 in networks
     }
     accounts = {name for case in found for name in (case.by, case.verdict_by) if name}
+    names = _titles(accounts) | {who.name: who.title, LOCAL.name: text("nobody", language)}
     return Edition(
         language=language,
         threshold=threshold,
-        maker=who.title,
+        maker=names[who.name],
         made=datetime.now(UTC),
         versions=versions,
-        names=_titles(accounts) | {who.name: who.title},
+        names=names,
     )
 
 

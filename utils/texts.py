@@ -39,6 +39,7 @@ TEXTS: dict[str, Text] = {
     # --- one case
     "case": Text("Case {pseudonym}", "Fall {pseudonym}"),
     "read": Text("Read {when} by {who}", "Ausgewertet {when} von {who}"),
+    "nobody": Text("somebody not signed in", "jemand ohne Anmeldung"),
     "view": Text("view {view}", "Aufnahmerichtung {view}"),
     "years.one": Text("{count} year old", "{count} Jahr alt"),
     "years.other": Text("{count} years old", "{count} Jahre alt"),
