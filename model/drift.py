@@ -9,17 +9,17 @@ called drift.
 * Probabilities: the Kolmogorov-Smirnov distance between today's films and that mixture, the greatest difference of the
   two cumulated shares, in [0, 1].
 * Features: the squared maximum mean discrepancy (MMD) with a Gaussian kernel whose width is the median distance of
-  training films, in units in which two sets without anything in common have about 2. It is estimated without bias, so
-  it can be a little below 0.
+  training films, in units in which two sets without anything in common have about 2, less that of validation films:
+  these lie a little apart from the training films too, because the network was fitted to the latter. It is estimated
+  without bias, so it can be a little below 0.
 
-How often chance gives such a distance is told by the bootstrap: films are drawn from the version's own at the share
-found, the classes are drawn anew, the share is found anew, and the distance taken. The two p values are corrected for
-there being two (Holm). A significant distance may be small, and with many films it always becomes significant, so a
+How often chance gives such a distance is told by the bootstrap: films are drawn from the validation films at the share
+found, these are drawn anew themselves, the share is found anew, and the distance taken. The two p values are corrected
+for there being two (Holm). A significant distance may be small, and with many films it always becomes significant, so a
 warning takes both: p below `SIGNIFICANT` and a distance of at least the limit. Films of one patient are alike: give
-one film a patient.
+one film a patient, on both sides (`one_a_patient`).
 
-Checked on the version that ships, see `tests/model/test_drift.py`: validation films drawn at any share of pneumonia
-raise no warning.
+SciPy has the Kolmogorov-Smirnov test of two samples, but none beside a mixture whose share has to be found.
 
 Sources
 -------
@@ -42,7 +42,9 @@ FloatArray = NDArray[np.float64]
 Kind = Literal["probabilities", "features"]
 
 LEAST_FILMS = 50
-"""Films of today, and of each class of the version, below which nothing is said."""
+"""Films of today below which nothing is said."""
+LEAST_OF_A_CLASS = 20
+"""Films of each class of the version below which nothing is said."""
 MOST_FILMS = 1000
 """Films of today that are looked at, the newest; more say little more and take longer."""
 OF_A_CLASS = 500
@@ -54,8 +56,6 @@ LARGE_SHIFT = 0.1
 LARGE_DISCREPANCY = 0.008
 """Least squared MMD that counts as large; a third of what lies between normal films and pneumonias of the version that
 ships."""
-TIMES_USUAL = 3.0
-"""Nor does a squared MMD count as large below this many times that of the version's own validation films."""
 
 
 @dataclass(frozen=True)
@@ -105,7 +105,7 @@ def drift_of_probabilities(
         seed: of its random numbers.
 
     Returns:
-        The comparison, its p value not yet corrected; None with fewer than `LEAST_FILMS` of today or of a class.
+        The comparison, its p value not yet corrected; None with too few films.
     """
     now, before = np.asarray(today, dtype=np.float64), np.asarray(reference, dtype=np.float64)
     ill = np.asarray(labels) == 1
@@ -142,31 +142,31 @@ def drift_of_features(
         today: (n, d).
         training: (m, d); at most `OF_A_CLASS` of each class are drawn from them.
         labels: (m,), 1 PNEUMONIA, of the training films.
-        validation: (v, d): films not trained on lie a little apart without any drift, and these tell how far.
+        validation: (v, d): of films not trained on; they tell how far such films lie apart without any drift.
         validation_labels: (v,).
         draws: of the bootstrap.
         seed: of its random numbers.
 
     Returns:
-        The comparison, its p value not yet corrected; None with fewer than `LEAST_FILMS` of today or of a class.
+        The comparison, its p value not yet corrected; None with too few films.
     """
-    ill = np.asarray(labels) == 1
-    if not _enough(today, ill):
+    held_ill = np.asarray(validation_labels) == 1
+    if not _enough(today, np.asarray(labels) == 1) or not _enough(today, held_ill):
         return None
     random = np.random.default_rng(seed)
-    normal, pneumonia = (
-        training[random.permutation(np.flatnonzero(of))[:OF_A_CLASS]].astype(np.float32) for of in (~ill, ill)
+    kernel = _Kernel(
+        *(
+            training[random.permutation(np.flatnonzero(np.asarray(labels) == label))[:OF_A_CLASS]]
+            for label in (0, 1)
+        )
     )
-    kernel = _Kernel(normal, pneumonia)
-    share, distance = kernel.discrepancy(today.astype(np.float32))
-    usual = [0.0]
-    for label in (0, 1):
-        held = validation[np.asarray(validation_labels) == label].astype(np.float32)
-        if len(held) >= LEAST_FILMS:
-            usual.append(kernel.discrepancy(held, share=float(label))[1])
-    by_chance = kernel.by_chance(random, share, len(today), draws)
-    limit = max(LARGE_DISCREPANCY, TIMES_USUAL * max(usual))
-    return Drift("features", len(today), distance, limit, _p_value(distance, by_chance), share)
+    share, distance = kernel.discrepancy(today)
+    held = [validation[~held_ill], validation[held_ill]]
+    by_chance = kernel.by_chance(random, share, len(today), held, draws)
+    p_value = _p_value(distance, by_chance)
+    return Drift(
+        "features", len(today), distance - float(by_chance.mean()), LARGE_DISCREPANCY, p_value, share
+    )
 
 
 def corrected(found: Sequence[Drift | None]) -> tuple[Drift, ...]:
@@ -180,6 +180,14 @@ def corrected(found: Sequence[Drift | None]) -> tuple[Drift, ...]:
     return tuple(replace(each, p_value=corrected_values[index]) for index, each in enumerate(made))
 
 
+def one_a_patient(patients: Sequence[str]) -> NDArray[np.int64]:
+    """Indices of the first film of each patient, in their order."""
+    first: dict[str, int] = {}
+    for index, patient in enumerate(patients):
+        first.setdefault(patient, index)
+    return np.array(list(first.values()), dtype=np.int64)
+
+
 def mixture(labels: ArrayLike, share: float) -> FloatArray:
     """A weight for each film, (m,), that sums to 1: pneumonias have ``share`` of it together."""
     ill = np.asarray(labels) == 1
@@ -187,7 +195,7 @@ def mixture(labels: ArrayLike, share: float) -> FloatArray:
 
 
 def _enough(today: NDArray[np.floating], ill: NDArray[np.bool_]) -> bool:
-    return min(len(today), int(ill.sum()), int((~ill).sum())) >= LEAST_FILMS
+    return len(today) >= LEAST_FILMS and min(int(ill.sum()), int((~ill).sum())) >= LEAST_OF_A_CLASS
 
 
 def _p_value(distance: float, by_chance: FloatArray) -> float:
@@ -231,72 +239,78 @@ def _shift(found: FloatArray, normal: FloatArray, pneumonia: FloatArray) -> tupl
 
 
 class _Kernel:
-    """Mean similarities of the films of a version, by class, with which those of today are compared."""
+    """Mean similarities of the training films, by class, with which other films are compared."""
 
-    def __init__(self, normal: NDArray[np.float32], pneumonia: NDArray[np.float32]) -> None:
-        self._films = np.concatenate([normal, pneumonia])
-        self._normal = len(normal)
-        squared = self._squared(self._films, self._films)
+    def __init__(self, normal: NDArray[np.floating], pneumonia: NDArray[np.floating]) -> None:
+        self._classes = [normal.astype(np.float32), pneumonia.astype(np.float32)]
+        squared = _squared(*(2 * [np.concatenate(self._classes)]))
         self._width = float(np.median(squared[np.triu_indices(len(squared), 1)])) or 1.0
-        self._own = np.exp(-squared / self._width)
+        own = np.exp(-squared / self._width)
+        zeros = len(normal)
+        self._normal = _without_itself(own[:zeros, :zeros])
+        self._between = float(own[:zeros, zeros:].mean())
+        self._pneumonia = _without_itself(own[zeros:, zeros:])
 
-    @staticmethod
-    def _squared(left: NDArray[np.float32], right: NDArray[np.float32]) -> NDArray[np.float32]:
-        products = 2 * left @ right.T
-        return np.maximum((left**2).sum(axis=1)[:, None] + (right**2).sum(axis=1) - products, 0)
+    def _similar(self, left: NDArray[np.floating], right: NDArray[np.float32]) -> NDArray[np.float32]:
+        return np.exp(-_squared(left.astype(np.float32), right) / self._width)
 
-    def discrepancy(self, films: NDArray[np.float32], share: float | None = None) -> tuple[float, float]:
-        """Share of the nearest mixture, unless it is given, and squared MMD to it."""
-        across = np.exp(-self._squared(films, self._films) / self._width).mean(axis=0)
-        among = np.exp(-self._squared(films, films) / self._width)
-        ones = np.ones((1, len(self._films)))
-        normal, pneumonia = self._by_class(ones)
-        shares, distances = self._mixed(
-            np.array([(among.sum() - len(films)) / (len(films) * (len(films) - 1))]),
-            np.array([[across[: self._normal].mean(), across[self._normal :].mean()]]),
-            self._similarity(normal, pneumonia),
-            share,
+    def _to_classes(self, films: NDArray[np.floating]) -> FloatArray:
+        """Mean similarity of each film with the normal ones and with the pneumonias, (n, 2)."""
+        return np.stack(
+            [self._similar(films, each).mean(axis=1, dtype=np.float64) for each in self._classes], axis=1
         )
+
+    def discrepancy(self, films: NDArray[np.floating]) -> tuple[float, float]:
+        """Share of the nearest mixture, and squared MMD to it."""
+        among = _without_itself(self._similar(films, films.astype(np.float32)))
+        across = self._to_classes(films).mean(axis=0, keepdims=True)
+        shares, distances = self._mixed(np.array([among]), across)
         return float(shares[0]), float(distances[0])
 
-    def by_chance(self, random: np.random.Generator, share: float, films: int, draws: int) -> FloatArray:
-        """Squared MMDs, (draws,), of films that are drawn from those of the version."""
-        normal, pneumonia = self._by_class(np.ones(len(self._films)))
-        found, normal, pneumonia = _draws(random, share, films, normal, pneumonia, draws)
-        seen = found @ self._own / films
-        among = np.einsum("df,df->d", seen, found) / (films - 1) - 1 / (films - 1)
-        across = np.stack(
-            [np.einsum("df,df->d", seen, counts) / counts.sum(axis=1) for counts in (normal, pneumonia)],
-            axis=1,
-        )
-        return self._mixed(among, across, self._similarity(normal, pneumonia), None)[1]
+    def by_chance(
+        self,
+        random: np.random.Generator,
+        share: float,
+        films: int,
+        held: Sequence[NDArray[np.floating]],
+        draws: int,
+    ) -> FloatArray:
+        """Squared MMDs, (draws,), of films drawn from the validation films of each class.
 
-    def _by_class(self, counts: FloatArray) -> tuple[FloatArray, FloatArray]:
-        """The counts of normal films alone, and of pneumonias alone."""
-        is_normal = np.arange(len(self._films)) < self._normal
-        return counts * is_normal, counts * ~is_normal
+        The validation films are drawn anew each time, for they are a sample themselves. Each of the two samples adds to
+        a squared MMD what its size makes of the spread; that is taken off again.
+        """
+        both = np.concatenate(held)
+        own = self._similar(both, both.astype(np.float32))
+        weights, excess, start = [], 0.0, 0
+        for part, each in zip((1 - share, share), held, strict=True):
+            counts = random.multinomial(len(each), np.full(len(each), 1 / len(each)), size=draws)
+            weights.append(part * counts / len(each))
+            within = _without_itself(own[start : start + len(each), start : start + len(each)])
+            excess += 2 * part**2 * (1 - within) / len(each)
+            start += len(each)
+        mixed = np.concatenate(weights, axis=1)
+        found = random.multinomial(films, mixed / mixed.sum(axis=1, keepdims=True)).astype(np.float64)
+        pairs = np.einsum("df,df->d", found @ own, found)
+        among = (pairs - films) / (films * (films - 1))
+        return self._mixed(among, found @ self._to_classes(both) / films)[1] - excess
 
-    def _similarity(self, normal: FloatArray, pneumonia: FloatArray) -> FloatArray:
-        """Mean similarity (draws, 3) within normal films, across, within pneumonias; of a film with itself left out."""
-        zeros, ones = normal.sum(axis=1), pneumonia.sum(axis=1)
-        seen = normal @ self._own
-        within_normal = (np.einsum("df,df->d", seen, normal) - zeros) / (zeros * (zeros - 1))
-        across = np.einsum("df,df->d", seen, pneumonia) / (zeros * ones)
-        within_ill = np.einsum("df,df->d", pneumonia @ self._own, pneumonia) - ones
-        return np.stack([within_normal, across, within_ill / (ones * (ones - 1))], axis=1)
-
-    @staticmethod
-    def _mixed(
-        among: FloatArray, across: FloatArray, within: FloatArray, share: float | None
-    ) -> tuple[FloatArray, FloatArray]:
-        """Share and squared MMD (draws,) from mean similarities: among today's films (draws,), of these with normal
-        films and with pneumonias (draws, 2), and those of `_similarity`."""
-        normal, between, pneumonia = within.T
-        if share is None:
-            apart = np.maximum(normal + pneumonia - 2 * between, 1e-12)
-            shares = np.clip((across[:, 1] - across[:, 0] - between + normal) / apart, 0, 1)
-        else:
-            shares = np.full(len(among), share)
+    def _mixed(self, among: FloatArray, across: FloatArray) -> tuple[FloatArray, FloatArray]:
+        """Share and squared MMD (draws,) from mean similarities: among films (draws,), and of these with the normal
+        training films and with the pneumonias (draws, 2)."""
+        apart = max(self._normal + self._pneumonia - 2 * self._between, 1e-12)
+        shares = np.clip((across[:, 1] - across[:, 0] - self._between + self._normal) / apart, 0, 1)
         rest = 1 - shares
-        mixed = rest**2 * normal + 2 * rest * shares * between + shares**2 * pneumonia
+        mixed = rest**2 * self._normal + 2 * rest * shares * self._between + shares**2 * self._pneumonia
         return shares, among - 2 * (rest * across[:, 0] + shares * across[:, 1]) + mixed
+
+
+def _squared(left: NDArray[np.float32], right: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Squared distances (n, m) of films (n, d) and (m, d)."""
+    return np.maximum((left**2).sum(axis=1)[:, None] + (right**2).sum(axis=1) - 2 * left @ right.T, 0)
+
+
+def _without_itself(similarities: NDArray[np.float32]) -> float:
+    """Mean similarity (n, n) of two different films."""
+    films = len(similarities)
+    return float((similarities.sum(dtype=np.float64) - np.trace(similarities)) / (films * (films - 1)))

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import hashlib
+from pathlib import PurePath
 
 import numpy as np
 import streamlit as st
+from numpy.typing import NDArray
 
+from model.dataset import patient_key
 from model.drift import (
     LEAST_FILMS,
     MOST_FILMS,
@@ -15,8 +18,9 @@ from model.drift import (
     corrected,
     drift_of_features,
     drift_of_probabilities,
+    one_a_patient,
 )
-from model.neighbours import Reference
+from model.neighbours import Part, Reference
 from model.registry import Predictions, Version, VersionError
 from pages.live_parts.agreement import figure
 from pages.live_parts.common import Period
@@ -39,7 +43,7 @@ def show(screen: Screen, period: Period) -> None:
     films = max(len(recent.probabilities), len(recent.pooled))
     st.markdown(
         f"Films {period.words} that version **{look.plain(version.name)}** read, beside those it was made with. One "
-        f"film of each patient, the newest {MOST_FILMS:,} at most: **{films:,}**."
+        f"film of each patient, where patients are told apart, the newest {MOST_FILMS:,} at most: **{films:,}**."
     )
     if films < LEAST_FILMS:
         st.info(
@@ -146,15 +150,22 @@ def _compared(
     """Numbers only; shared by the sessions, for all of them see the same."""
     of_scores, of_features = None, None
     if _validation is not None:
+        chosen = one_a_patient(_validation.patients)
         of_scores = drift_of_probabilities(
-            _recent.probabilities, _validation.probabilities, _validation.labels
+            _recent.probabilities, _validation.probabilities[chosen], _validation.labels[chosen]
         )
     if _features is not None and _recent.pooled.shape[1] == _features.channels:
         of_features = drift_of_features(
             _features.place(_recent.pooled.astype(np.float32)),
-            _features.places("training"),
-            _features.labels[_features.of("training")],
-            _features.places("validation"),
-            _features.labels[_features.of("validation")],
+            *_of_part(_features, "training"),
+            *_of_part(_features, "validation"),
         )
     return corrected([of_scores, of_features])
+
+
+def _of_part(features: Reference, part: Part) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+    """Coordinates and labels of a part, one film a patient."""
+    films = features.of(part)
+    names = [PurePath(features.files[film]).name for film in films]
+    chosen = one_a_patient([str(patient_key(name) or name) for name in names])
+    return features.places(part)[chosen], features.labels[films][chosen]
