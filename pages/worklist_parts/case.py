@@ -37,6 +37,7 @@ def show(pseudonym: str, screen: Screen) -> None:
     with right:
         film.answer(looked_at, view, version)
         verdict.show(view, screen)
+        reports.show_case(view.pseudonym, screen)
     more(looked_at, view)
     delete(view, screen)
 
@@ -63,7 +64,6 @@ def header(pseudonym: str, screen: Screen) -> None:
         st.button("All cases", icon=":material/arrow_back:", shortcut="L", on_click=leave, args=(pseudonym,))
         st.title(f"Case {look.plain(pseudonym)}", width="content")
         st.space("stretch")
-        reports.show_case(pseudonym, screen)
         st.button(
             "Next case",
             icon=":material/skip_next:",

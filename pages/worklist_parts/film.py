@@ -196,27 +196,10 @@ def _keep(pseudonym: str, heat: NDArray[np.float32], probability: float | None) 
 
 
 def answer(looked: Looked, view: CaseView, version: Version | None) -> None:
-    """What the network said, at the threshold of now, and what was said when it read the film."""
-    facts = ", ".join(
-        part
-        for part in (
-            "" if view.view is None else f"view {view.view}",
-            "" if view.age is None else f"{view.age} years",
-            "" if view.sex is None else f"sex {view.sex}",
-        )
-        if part
-    )
-    done = ": ".join(part for part in (next(iter(view.done), ""), "; ".join(view.done[1:])) if part)
-    remark = (
-        f"Read by {view.by} on {view.created.astimezone():%d %B %Y, %H:%M}. Latest reading: version {view.version}, "
-        f"at threshold {view.threshold:.3f} {view.decision}"
-        + (f", at the error rate of that time {view.certainty}." if view.certainty else ".")
-        + (f" The file says: {facts}." if facts else "")
-        + (f" Patient {view.patient}." if view.patient else "")
-    )
+    """What the network said, at the threshold of now; what was said when it read the film stands in the history."""
     with st.container(key="worklist-answer"):
         if view.probability is None:
-            st.html(look.refusal(view.refusal, quality=view.quality, done=done, remark=remark))
+            st.html(look.refusal(view.refusal, quality=view.quality))
             return
         certain = None if version is None else evidence.certainty_of(version)
         sure = looked.reading.verdict(certain)
@@ -228,7 +211,5 @@ def answer(looked: Looked, view: CaseView, version: Version | None) -> None:
                 certainty=(sure, certain.rule.error_rate) if certain and sure else None,
                 record=view.record,
                 quality=view.quality,
-                done=done,
-                remark=remark,
             )
         )

@@ -12,12 +12,27 @@ from utils.decisions import SHAPES, format_probability
 
 
 def show(view: CaseView) -> None:
-    """Readings and changes, the latest first."""
+    """Readings and changes, the latest first, and what is known of the film."""
     left, right = st.columns([1, 1], gap="large")
     with left:
         readings(view)
+        st.caption(look.plain(facts(view)))
     with right:
         changes(view)
+
+
+def facts(view: CaseView) -> str:
+    """What the film was, what the file said of it, and what the network said at the time, in sentences."""
+    said = (
+        f"view {view.view}" if view.view else "",
+        "" if view.age is None else f"{view.age} years",
+        f"sex {view.sex}" if view.sex else "",
+    )
+    parts = [f"Patient {view.patient}." if view.patient else ""]
+    parts.append(f"{view.done[0]}{''.join(f'; {step}' for step in view.done[1:])}." if view.done else "")
+    parts.append(f"The file says: {', '.join(filter(None, said))}." if any(said) else "")
+    parts.append(f"How sure the network was then: {view.certainty}." if view.certainty else "")
+    return " ".join(filter(None, parts))
 
 
 def readings(view: CaseView) -> None:

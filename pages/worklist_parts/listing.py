@@ -11,9 +11,22 @@ from utils.choices import Choices
 from utils.decisions import SHAPES, format_probability
 from utils.permissions import Action
 from utils.session import Screen
-from utils.worklist import Filter, Page, Row
+from utils.worklist import OPEN, Filter, Page, Row
 
 TABLE = "worklist-table"
+COLUMNS = (
+    "case",
+    "probability",
+    "decision",
+    "verdict",
+    "opened",
+    "certainty",
+    "created",
+    "by",
+    "verdict_by",
+    "version",
+    "remarks",
+)
 ROWS = 50
 """Cases on a page."""
 _LOOK_EVERY = 10.0
@@ -124,6 +137,7 @@ def nothing_found(wanted: Filter) -> None:
 
 def table(found: Page, screen: Screen) -> None:
     """One row a case; a selected row opens it."""
+    hidden = ("verdict", "verdict_by") if common.wanted().verdict == OPEN else ()
 
     def open_row() -> None:
         selected = st.session_state[TABLE]["selection"]["rows"]
@@ -136,6 +150,7 @@ def table(found: Page, screen: Screen) -> None:
         height=min(2 + 36 + 36 * len(found.rows), 38 + 36 * 15),
         row_height=36,
         hide_index=True,
+        column_order=[name for name in COLUMNS if name not in hidden],
         on_select=open_row,
         selection_mode="single-row",
         placeholder="–",

@@ -18,12 +18,15 @@ if TYPE_CHECKING:
     from utils.reporting import Report
 
 LANGUAGE = "report-language"
+_WIDTH = 300
+"""Of what a button opens, in pixels: narrow enough for a telephone."""
 
 
 def show_case(pseudonym: str, screen: Screen) -> None:
     """The report of one case, behind a button; nothing for whoever may not make one."""
     if screen.person.may(Action.MAKE_REPORT):
-        _one(pseudonym, screen.threshold)
+        with st.container(width="content"):
+            _one(pseudonym, screen.threshold)
 
 
 def show_filter(wanted: Filter, sort: Sort, total: int, screen: Screen) -> None:
@@ -36,14 +39,18 @@ def show_filter(wanted: Filter, sort: Sort, total: int, screen: Screen) -> None:
         screen: the threshold decides.
     """
     if screen.person.may(Action.MAKE_REPORT) and screen.person.may(Action.EXPORT_CASES):
-        _many(wanted, sort, total, screen.threshold)
+        with st.container(width="content"):
+            _many(wanted, sort, total, screen.threshold)
 
 
 @st.fragment
 def _one(pseudonym: str, threshold: float) -> None:
     from utils import reporting  # fpdf2 takes a moment to load
 
-    with st.popover("Report", icon=":material/picture_as_pdf:", key="report-of-case"):
+    with (
+        st.popover("Report", icon=":material/picture_as_pdf:", key="report-of-case"),
+        st.container(width=_WIDTH),
+    ):
         language = _language()
         if st.button("Make the report", icon=":material/description:", key="report-make"):
             _make(
@@ -59,7 +66,10 @@ def _one(pseudonym: str, threshold: float) -> None:
 def _many(wanted: Filter, sort: Sort, total: int, threshold: float) -> None:
     from utils import reporting
 
-    with st.popover("Reports as PDF", icon=":material/picture_as_pdf:", key="report-of-list"):
+    with (
+        st.popover("Reports as PDF", icon=":material/picture_as_pdf:", key="report-of-list"),
+        st.container(width=_WIDTH),
+    ):
         language = _language()
         if st.button(
             f"Make the reports of {total:,} {'case' if total == 1 else 'cases'}",
@@ -116,7 +126,7 @@ def _make(making: Callable[[people.Person], Report], *, file_name: str) -> None:
         st.error(str(error), icon=":material/error:")
         return
     st.download_button(
-        f"Download, {len(report.pdf) / 1e6:.1f} MB",
+        f"Download, {_size(len(report.pdf))}",
         data=report.pdf,
         file_name=file_name,
         mime="application/pdf",
@@ -131,3 +141,8 @@ def _make(making: Callable[[people.Person], Report], *, file_name: str) -> None:
             "shown: ask your administrator to look at the folder of films.",
             icon=":material/warning:",
         )
+
+
+def _size(count: int) -> str:
+    """Bytes, as one reads them."""
+    return f"{count / 1e6:.1f} MB" if count >= 1e6 else f"{count / 1e3:.0f} kB"

@@ -91,7 +91,7 @@ def show(view: CaseView, screen: Screen) -> None:
     draft = draft_of(view)
     st.markdown(given(view))
     changed(view, draft)
-    with st.container(horizontal=True, key="worklist-verdicts"):
+    with st.container(horizontal=True, gap="xsmall", key="worklist-verdicts"):
         for verdict in (PNEUMONIA, NORMAL, CANNOT_TELL):
             st.button(
                 f"{SHAPES[verdict]} {verdict}",
@@ -112,7 +112,7 @@ def show(view: CaseView, screen: Screen) -> None:
         placeholder="No names: a case has a pseudonym.",
         persist_state="session",
     )
-    with st.container(horizontal=True, vertical_alignment="center", key="worklist-save"):
+    with st.container(horizontal=True, gap="xsmall", vertical_alignment="center", key="worklist-save"):
         st.button(
             "Save and next case",
             icon=":material/done_all:",
@@ -128,7 +128,7 @@ def show(view: CaseView, screen: Screen) -> None:
             on_click=save,
             args=(view.pseudonym, None),
         )
-        st.caption("Not saved yet." if draft.touched else "Nothing to save.", width="content")
+        st.caption("Not saved yet." if draft.touched else "Unchanged.", width="content")
 
 
 def given(view: CaseView) -> str:

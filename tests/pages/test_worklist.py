@@ -102,7 +102,7 @@ def test_from_nothing_through_the_list_to_the_last_verdict(home: Path) -> None:
     view = cases.open_case(pseudonym(2), who=LOCAL)
     assert (view.verdict, view.note, view.verdict_by) == (PNEUMONIA, "left lower lobe", LOCAL.name)
     assert f"Saved: {pseudonym(2)}" in words(app)
-    assert "Nothing to save." in words(app)
+    assert "Unchanged." in words(app)
     assert note(app) == "<b>old</b> *note*", "of the next case"
     for verdict in (NORMAL, CANNOT_TELL, NORMAL):
         app.button(key=f"worklist-verdict-{verdict}").click()
@@ -161,7 +161,7 @@ def test_what_is_typed_outlives_a_conflict_and_a_database_that_is_gone(home: Pat
     ran(app)
     assert note(app) == "not lost"
     press(app, "Throw mine away")
-    assert (note(app), "Nothing to save." in words(app)) == ("", True)
+    assert (note(app), "Unchanged." in words(app)) == ("", True)
 
     app.text_area[0].set_value("for a case that goes")
     ran(app)
