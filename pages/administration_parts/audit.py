@@ -189,7 +189,7 @@ def _download(wanted: Wanted, total: int, who: Callable[[], Person]) -> None:
 
 def verifying() -> None:
     """Whether the chain is whole, at the press of a button."""
-    st.subheader("Is it whole?")
+    st.markdown("#### Is it whole?")
     with st.container(horizontal=True, vertical_alignment="bottom", key="audit-verify"):
         st.text_input(
             "Head noted before (optional)",
