@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 
 import streamlit as st
 
-from utils import accounts, look, people, session
+from utils import look, people, session, sign_ins
 from utils.database import DatabaseError
 from utils.decisions import ASSISTS
 from utils.permissions import PERMITTED, Action, Role
@@ -44,7 +44,7 @@ def main() -> None:
 def ways_out() -> None:
     """To the pages outside of the screens, which alone can change a cookie."""
     try:
-        signed = accounts.signed_in(people.cookie(), address=screen.person.address, now=datetime.now(UTC))
+        signed = sign_ins.signed_in(people.cookie(), address=screen.person.address, now=datetime.now(UTC))
     except (people.SignedOut, DatabaseError) as error:
         st.error(str(error), icon=":material/error:")
         return
@@ -64,7 +64,7 @@ def ways_out() -> None:
 
 def end_others() -> None:
     try:
-        st.session_state[ENDED] = accounts.sign_out_elsewhere(people.current(), people.cookie())
+        st.session_state[ENDED] = sign_ins.sign_out_elsewhere(people.current(), people.cookie())
     except session.REFUSALS as error:
         st.error(str(error), icon=":material/error:")
 

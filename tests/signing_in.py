@@ -11,7 +11,7 @@ from argon2 import PasswordHasher
 from argon2.profiles import CHEAPEST
 from streamlit.runtime.context import ContextProxy, StreamlitCookies
 
-from utils import accounts, database, people
+from utils import accounts, database, passwords, people, sign_ins
 from utils.people import LOCAL, Person
 from utils.permissions import Role
 
@@ -22,7 +22,7 @@ SignInAs = Callable[..., Person]
 @pytest.fixture
 def quick_hashes(monkeypatch: pytest.MonkeyPatch) -> None:
     """Hashes that cost next to nothing; what a real one costs is the concern of one test of accounts."""
-    monkeypatch.setattr(accounts, "_hasher", PasswordHasher.from_parameters(CHEAPEST))
+    monkeypatch.setattr(passwords, "_hasher", PasswordHasher.from_parameters(CHEAPEST))
 
 
 @pytest.fixture
@@ -52,10 +52,10 @@ def sign_in_as(quick_hashes: None, monkeypatch: pytest.MonkeyPatch) -> SignInAs:
         name = "-".join(role.value for role in roles)
         if all(each.name != name for each in accounts.list_accounts(who=LOCAL, now=now)):
             given = accounts.add_account(name, name.title(), roles, who=LOCAL, now=now)
-            first = accounts.sign_in(name, given, address="", now=now)
-            signed = accounts.signed_in(first, address="", now=now)
-            accounts.change_password(signed, given, PASSWORD, PASSWORD, address="", now=now)
-        brought[accounts.COOKIE] = accounts.sign_in(name, PASSWORD, address="", now=now)
+            first = sign_ins.sign_in(name, given, address="", now=now)
+            signed = sign_ins.signed_in(first, address="", now=now)
+            sign_ins.change_password(signed, given, PASSWORD, PASSWORD, address="", now=now)
+        brought[sign_ins.COOKIE] = sign_ins.sign_in(name, PASSWORD, address="", now=now)
         return people.current()
 
     return sign_in

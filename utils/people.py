@@ -122,9 +122,9 @@ def later() -> Callable[[], Person]:
 
 
 def _look_up(brought: str | None, address: str) -> Person:
-    from utils import accounts  # which needs this module
+    from utils import sign_ins  # which needs this module
 
-    signed = accounts.signed_in(brought, address=address, now=datetime.now(UTC))
+    signed = sign_ins.signed_in(brought, address=address, now=datetime.now(UTC))
     if signed.must_change:
         raise SignedOut("Choose a password of your own first: open the sign-in page.")
     return signed.person
@@ -132,9 +132,9 @@ def _look_up(brought: str | None, address: str) -> Person:
 
 def cookie() -> str | None:
     """The cookie of the sign-in that this browser brought along; None where it brought none."""
-    from utils import accounts
+    from utils import sign_ins
 
-    return st.context.cookies.to_dict().get(accounts.COOKIE)
+    return st.context.cookies.to_dict().get(sign_ins.COOKIE)
 
 
 def still_there() -> None:
@@ -144,6 +144,6 @@ def still_there() -> None:
         DatabaseError: it cannot be kept.
     """
     if sign_in_required():
-        from utils import accounts
+        from utils import sign_ins
 
-        accounts.touch(cookie(), now=datetime.now(UTC))
+        sign_ins.touch(cookie(), now=datetime.now(UTC))

@@ -38,11 +38,13 @@ from streamlit.web.server.server_util import get_cookie_secret
 from streamlit.web.server.starlette.starlette_app_utils import decode_signed_value
 from streamlit.web.server.starlette.starlette_server_config import USER_COOKIE_NAME
 
-from utils import accounts, people
-from utils.accounts import AccountError, SignedIn, SignInRefused
+from utils import accounts, openid, passwords, people, sign_ins
+from utils.accounts import AccountError
 from utils.database import DatabaseError
+from utils.passwords import PasswordError
 from utils.people import SignedOut
 from utils.settings import SettingsError, get_settings
+from utils.sign_ins import SignedIn, SignInRefused
 
 log = logging.getLogger(__name__)
 
@@ -167,12 +169,12 @@ async def _sign_in(request: Request) -> Response:
     try:
         cookie = await _in_thread(
             partial(
-                accounts.sign_in,
+                sign_ins.sign_in,
                 form.get("name", ""),
                 form.get("password", ""),
                 address=_address(request),
                 now=_now(),
-                former=request.cookies.get(accounts.COOKIE),
+                former=request.cookies.get(sign_ins.COOKIE),
             ),
             limiter=_hashing,
         )
@@ -187,7 +189,7 @@ async def _make_first(request: Request) -> Response:
         return _first_page()
     form = await _form(request)
     name, title = form.get("name", ""), form.get("title", "")
-    if not _code or not accounts.same(form.get("code", "").strip().lower(), _code):
+    if not _code or not passwords.same(form.get("code", "").strip().lower(), _code):
         return _first_page(
             problem="That is not the code in the server's log.", name=name, title=title, status=401
         )
@@ -206,16 +208,16 @@ async def _make_first(request: Request) -> Response:
         )
         cookie = await _in_thread(
             partial(
-                accounts.sign_in,
+                sign_ins.sign_in,
                 name,
                 form.get("new", ""),
                 address=_address(request),
                 now=_now(),
-                former=request.cookies.get(accounts.COOKIE),
+                former=request.cookies.get(sign_ins.COOKIE),
             ),
             limiter=_hashing,
         )
-    except (AccountError, SignInRefused) as error:
+    except (AccountError, PasswordError, SignInRefused) as error:
         return _first_page(problem=str(error), name=name, title=title, status=400)
     return _with_cookie(_to("/"), request, cookie)
 
@@ -232,7 +234,7 @@ async def _password(request: Request) -> Response:
     try:
         cookie = await _in_thread(
             partial(
-                accounts.change_password,
+                sign_ins.change_password,
                 signed,
                 form.get("password", ""),
                 form.get("new", ""),
@@ -242,7 +244,7 @@ async def _password(request: Request) -> Response:
             ),
             limiter=_hashing,
         )
-    except (AccountError, SignInRefused) as error:
+    except (AccountError, PasswordError, SignInRefused) as error:
         return _password_page(signed, problem=str(error), status=400)
     return _with_cookie(_to("/"), request, cookie)
 
@@ -256,7 +258,7 @@ async def _openid(request: Request) -> Response:
 
 
 async def _sign_out(request: Request) -> Response:
-    cookie = request.cookies.get(accounts.COOKIE)
+    cookie = request.cookies.get(sign_ins.COOKIE)
     signed = await _in_thread(_signed_in, request)
     if signed is None:
         return _without_cookie(_to("/sign-in"), request)
@@ -267,7 +269,7 @@ async def _sign_out(request: Request) -> Response:
             f'<p>Signed in as <strong>{escape(signed.person.title)}</strong>.</p><form method="post">'
             "<button>Sign out</button></form>",
         )
-    await _in_thread(partial(accounts.sign_out, cookie, address=_address(request)))
+    await _in_thread(partial(sign_ins.sign_out, cookie, address=_address(request)))
     return _without_cookie(_to("/auth/logout" if signed.openid else "/sign-in"), request)
 
 
@@ -301,8 +303,8 @@ def _answering(page: Callable[[Request], Awaitable[Response]]) -> Callable[[Requ
 
 def _signed_in(connection: HTTPConnection) -> SignedIn | None:
     try:
-        return accounts.signed_in(
-            connection.cookies.get(accounts.COOKIE), address=_address(connection), now=_now()
+        return sign_ins.signed_in(
+            connection.cookies.get(sign_ins.COOKIE), address=_address(connection), now=_now()
         )
     except SignedOut:
         return None
@@ -319,11 +321,11 @@ def _first_start() -> bool:
         secret = password.get_secret_value()
         try:
             accounts.first_admin(FIRST_ADMIN, "Administrator", secret, secret, address="", now=_now())
-        except AccountError as error:
+        except (AccountError, PasswordError) as error:
             raise SettingsError(f"PNEUMOSCOPE_ADMIN_PASSWORD cannot be used: {error}") from error
         return False
     if not _code:
-        _code = accounts.made_password()
+        _code = passwords.made()
         # No warning, but it has to be read, and what is less than one is not written.
         log.warning(
             "There is no account yet. Open the sign-in page and make the first one with this code: %s", _code
@@ -361,11 +363,11 @@ def _take_over(message: Message, connection: HTTPConnection) -> None:
     if USER_COOKIE_NAME not in set_now or (found := get_cookie_with_chunks(one, USER_COOKIE_NAME)) is None:
         return
     try:
-        cookie = accounts.sign_in_openid(
+        cookie = openid.sign_in(
             json.loads(found),
             address=_address(connection),
             now=_now(),
-            former=connection.cookies.get(accounts.COOKIE),
+            former=connection.cookies.get(sign_ins.COOKIE),
         )
     except (SignInRefused, DatabaseError, SettingsError):
         message["headers"] = [
@@ -515,7 +517,7 @@ def _to(path: str) -> Response:
 def _with_cookie(response: Response, connection: HTTPConnection, value: str) -> Response:
     # It has no date: closing the browser ends it, as does the server at its own times.
     response.set_cookie(
-        accounts.COOKIE,
+        sign_ins.COOKIE,
         value,
         path=_base() or "/",
         httponly=True,
@@ -527,7 +529,7 @@ def _with_cookie(response: Response, connection: HTTPConnection, value: str) -> 
 
 def _without_cookie(response: Response, connection: HTTPConnection) -> Response:
     response.delete_cookie(
-        accounts.COOKIE,
+        sign_ins.COOKIE,
         path=_base() or "/",
         httponly=True,
         samesite="lax",
@@ -595,7 +597,7 @@ def _new_fields() -> str:
     return (
         _field("new", "New password", kind="password", autocomplete="new-password")
         + _field("again", "The same once more", kind="password", autocomplete="new-password")
-        + f"<p>{accounts.SHORTEST_PASSWORD} characters or more. Several words are easy to keep.</p>"
+        + f"<p>{passwords.SHORTEST} characters or more. Several words are easy to keep.</p>"
     )
 
 

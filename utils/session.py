@@ -310,7 +310,21 @@ def _who_is_there(person: Person) -> None:
             ":material/lock_open: No sign-in is needed: the server listens to this computer only.",
             help="Where it can be reached from elsewhere, it asks everybody to sign in.",
         )
-        return
+    else:
+        _signed_in_as(person)
+
+
+@st.fragment(run_every=_LOOK_EVERY)
+def _signed_in_as(person: Person) -> None:
+    """Who is signed in; a screen that lies open goes blank when nobody is any more, and its own look is no touch."""
+    try:
+        now = people.current()
+    except SignedOut:
+        now = None
+    except (DatabaseError, SettingsError):
+        now = person  # what is asked for next says so
+    if now is None or now.roles != person.roles:
+        st.rerun()
     roles = ", ".join(role.value for role in Role if role in person.roles)
     st.html(
         f'<div class="pneu pneu-quiet">Signed in as <strong>{escape(person.title)}</strong> ({escape(roles)}). '
@@ -523,24 +537,11 @@ def _in_use(name: str) -> str:
 
 @st.fragment(run_every=_LOOK_EVERY)
 def _version_line(version: Version) -> None:
-    """Which version reads the films; a screen that lies open comes along when another one is promoted elsewhere.
-
-    A screen that was left alone for too long goes blank, too: its own look counts as no touch.
-    """
+    """Which version reads the films; a screen that lies open comes along when another one is promoted elsewhere."""
     now, _ = current_version()
-    if _signed_out() or (now is not None and _identity(now) != _identity(version)):
+    if now is not None and _identity(now) != _identity(version):
         st.rerun()
     st.caption(f"{_in_use(version.name)}, {version.card.created:%d %B %Y}")
-
-
-def _signed_out() -> bool:
-    try:
-        people.current()
-    except SignedOut:
-        return True
-    except (DatabaseError, SettingsError):
-        return False
-    return False
 
 
 @st.cache_resource(max_entries=2, show_spinner=False)

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 
 import streamlit as st
 
-from utils import accounts, look, people, session
+from utils import accounts, look, people, session, sign_ins
 from utils.accounts import AccountError, Listed
 from utils.permissions import PERMITTED, Action, Role
 from utils.session import Screen
@@ -105,7 +105,7 @@ def new_account() -> None:
 
 def make() -> None:
     def act() -> None:
-        name = accounts.tidy_name(st.session_state[NAME])
+        name = sign_ins.tidy_name(st.session_state[NAME])
         st.session_state[GIVEN] = accounts.add_account(
             name,
             st.session_state[TITLE],

@@ -17,7 +17,7 @@ from websockets.typing import Subprotocol
 
 from tests.browser.conftest import Server, serve
 from tests.signing_in import PASSWORD
-from utils import accounts, audit_trail
+from utils import accounts, audit_trail, sign_ins
 from utils.people import LOCAL
 from utils.permissions import Role
 
@@ -50,10 +50,10 @@ def cold(home: Path, quick_hashes: None, tmp_path: Path, monkeypatch: pytest.Mon
     accounts.first_admin("first-admin", MARK, PASSWORD, PASSWORD, address="", now=now)
     for role in Role:
         given = accounts.add_account(role.value, role.value, [role], who=LOCAL, now=now)
-        signed = accounts.signed_in(
-            accounts.sign_in(role.value, given, address="", now=now), address="", now=now
+        signed = sign_ins.signed_in(
+            sign_ins.sign_in(role.value, given, address="", now=now), address="", now=now
         )
-        accounts.change_password(signed, given, PASSWORD, PASSWORD, address="", now=now)
+        sign_ins.change_password(signed, given, PASSWORD, PASSWORD, address="", now=now)
     with serve(tmp_path, "none-that-is-there") as running:
         yield running
 
@@ -72,7 +72,7 @@ def ask(server: Server, path: str) -> tuple[int, str]:
 
 def look(server: Server, page: str, cookie: str | None) -> list[ForwardMsg]:
     """All that the server sends to a browser that opens a page."""
-    headers = {} if cookie is None else {"Cookie": f"{accounts.COOKIE}={cookie}"}
+    headers = {} if cookie is None else {"Cookie": f"{sign_ins.COOKIE}={cookie}"}
     address = server.address.replace("http", "ws") + "/_stcore/stream"
     with connect(
         address, additional_headers=headers, subprotocols=[Subprotocol("streamlit")], max_size=None
@@ -115,7 +115,7 @@ def test_each_page_of_a_cold_server_as_each_role(cold: Server, home: Path) -> No
     files = _files(home)
     lines = audit_trail.search().total
     now = datetime.now(UTC)
-    cookies = {role: accounts.sign_in(role.value, PASSWORD, address="", now=now) for role in Role}
+    cookies = {role: sign_ins.sign_in(role.value, PASSWORD, address="", now=now) for role in Role}
     # The very first look: at the page that is furthest from what the role may see.
     for role, cookie in cookies.items():
         for page in sorted(TITLES, key=lambda name: name != "administration"):
@@ -125,7 +125,7 @@ def test_each_page_of_a_cold_server_as_each_role(cold: Server, home: Path) -> No
             assert menu(said) == {TITLES[name] for name in SEES[role]}, (role, page)
             assert (MARK in told) == (role is Role.ADMIN and page == "administration"), (role, page)
             assert "Traceback" not in told
-    accounts.sign_out(cookies[Role.ADMIN], address="")
+    sign_ins.sign_out(cookies[Role.ADMIN], address="")
     with pytest.raises(InvalidStatus, match="403"):
         look(cold, "administration", cookies[Role.ADMIN])
     assert _files(home) == files, "looking leaves nothing behind"

@@ -28,6 +28,7 @@ from utils import (
     people,
     reporting,
     session,
+    sign_ins,
     verdict_set,
     worklist,
 )
@@ -116,7 +117,7 @@ def test_a_page_asked_for_by_itself_shows_nothing_to_those_who_may_not(
         assert not app.exception, name
         sentence = app.error[0].value
         if person is None:
-            assert sentence == accounts.NOBODY, name
+            assert sentence == sign_ins.NOBODY, name
         else:
             assert sentence.startswith(f"To {cast(Action, action).value} takes the role of "), name
         assert len(app.error) == 1 and not app.main.markdown and not app.title and not app.sidebar.children, (

@@ -12,14 +12,16 @@ from argon2.profiles import CHEAPEST
 from sqlalchemy import select
 
 from tests.signing_in import PASSWORD as GOOD
-from utils import accounts, audit_trail, database
-from utils.accounts import AccountError, SignInRefused
+from utils import accounts, audit_trail, database, openid, passwords, sign_ins
+from utils.accounts import AccountError
 from utils.audit_trail import Wanted
 from utils.choices import change_choices
 from utils.database import snapshot
+from utils.passwords import PasswordError
 from utils.people import LOCAL, Forbidden, Person, SignedOut
 from utils.permissions import Action, Role
 from utils.settings import OpenIdRule, get_settings
+from utils.sign_ins import SignInRefused
 from utils.tables import Account, SignIn
 
 NOON = datetime(2026, 11, 21, 12, tzinfo=UTC)
@@ -33,11 +35,11 @@ pytestmark = pytest.mark.usefixtures("quick_hashes")
 def come_in(
     name: str = "admin", password: str = GOOD, *, now: datetime = NOON, former: str | None = None
 ) -> str:
-    return accounts.sign_in(name, password, address=HOME, now=now, former=former)
+    return sign_ins.sign_in(name, password, address=HOME, now=now, former=former)
 
 
 def who(cookie: str | None, *, now: datetime = NOON) -> Person:
-    return accounts.signed_in(cookie, address=HOME, now=now).person
+    return sign_ins.signed_in(cookie, address=HOME, now=now).person
 
 
 @pytest.fixture
@@ -50,8 +52,8 @@ def add(admin: Person, name: str, *roles: Role) -> tuple[int, str]:
     """An account that has chosen its own password."""
     given = accounts.add_account(name, name.title(), roles, who=admin, now=NOON)
     cookie = come_in(name, given)
-    signed = accounts.signed_in(cookie, address=HOME, now=NOON)
-    accounts.change_password(signed, given, OTHER, OTHER, address=HOME, now=NOON)
+    signed = sign_ins.signed_in(cookie, address=HOME, now=NOON)
+    sign_ins.change_password(signed, given, OTHER, OTHER, address=HOME, now=NOON)
     assert signed.person.account is not None
     return signed.person.account, given
 
@@ -113,7 +115,7 @@ def test_only_the_right_name_and_password_come_in(admin: Person) -> None:
         with pytest.raises(SignInRefused) as refused:
             come_in(name, password)
         said.add(str(refused.value))
-    assert said == {accounts.REFUSED}, "what was wrong is not told"
+    assert said == {sign_ins.REFUSED}, "what was wrong is not told"
 
 
 def test_an_unknown_name_costs_the_same_work(admin: Person, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -124,7 +126,7 @@ def test_an_unknown_name_costs_the_same_work(admin: Person, monkeypatch: pytest.
             compared.append(str(hash))
             return super().verify(hash, password)
 
-    monkeypatch.setattr(accounts, "_hasher", Counting.from_parameters(CHEAPEST))
+    monkeypatch.setattr(passwords, "_hasher", Counting.from_parameters(CHEAPEST))
     for name in ("admin", "nobody"):
         with pytest.raises(SignInRefused):
             come_in(name, "wrong password")
@@ -134,18 +136,18 @@ def test_an_unknown_name_costs_the_same_work(admin: Person, monkeypatch: pytest.
 
 
 def test_failures_lock_an_account_for_a_while(admin: Person) -> None:
-    for number in range(accounts.FAILURES):
+    for number in range(sign_ins.FAILURES):
         with pytest.raises(SignInRefused):
             come_in(password=f"guess number {number}")
     with pytest.raises(SignInRefused) as refused:
         come_in()
-    assert str(refused.value) == accounts.REFUSED
-    assert listed(admin, "admin").locked_until == NOON + accounts.LOCKED
+    assert str(refused.value) == sign_ins.REFUSED
+    assert listed(admin, "admin").locked_until == NOON + sign_ins.LOCKED
     with pytest.raises(SignInRefused):
-        come_in(now=NOON + accounts.LOCKED - timedelta(seconds=1))
-    assert come_in(now=NOON + accounts.LOCKED)
+        come_in(now=NOON + sign_ins.LOCKED - timedelta(seconds=1))
+    assert come_in(now=NOON + sign_ins.LOCKED)
     assert [after for _, after in events("sign-in refused")] == [
-        *[{"reason": "wrong password"}] * (accounts.FAILURES - 1),
+        *[{"reason": "wrong password"}] * (sign_ins.FAILURES - 1),
         {"reason": "wrong password; locked for 15 minutes"},
         *[{"reason": "locked"}] * 2,
     ]
@@ -154,11 +156,11 @@ def test_failures_lock_an_account_for_a_while(admin: Person) -> None:
 def test_a_success_forgives_failures_and_an_admin_unlocks(admin: Person) -> None:
     account, _ = add(admin, "tina", Role.TECHNICIAN)
     for _ in range(2):
-        for number in range(accounts.FAILURES - 1):
+        for number in range(sign_ins.FAILURES - 1):
             with pytest.raises(SignInRefused):
                 come_in("tina", f"guess number {number}")
         assert come_in("tina", OTHER)
-    for number in range(accounts.FAILURES):
+    for number in range(sign_ins.FAILURES):
         with pytest.raises(SignInRefused):
             come_in("tina", f"guess number {number}")
     accounts.unlock(account, who=admin)
@@ -183,11 +185,11 @@ def test_guesses_at_once_are_counted_one_by_one(
         thread.start()
     for thread in threads:
         thread.join()
-    assert outcomes == [accounts.REFUSED] * 10
+    assert outcomes == [sign_ins.REFUSED] * 10
     with pytest.raises(SignInRefused):
         come_in()
     reasons = [after for _, after in events("sign-in refused")]
-    assert reasons.count({"reason": "wrong password"}) == accounts.FAILURES - 1
+    assert reasons.count({"reason": "wrong password"}) == sign_ins.FAILURES - 1
     assert audit_trail.verify().whole
 
 
@@ -230,12 +232,12 @@ def test_the_key_is_for_the_server_alone(admin: Person) -> None:
 
 def test_signing_out_ends_the_cookie_everywhere(admin: Person) -> None:
     first, second = come_in(), come_in()
-    accounts.sign_out(first, address=HOME)
+    sign_ins.sign_out(first, address=HOME)
     with pytest.raises(SignedOut):
         who(first)
     assert who(second).name == "admin", "another browser stays"
     third = come_in()
-    assert accounts.sign_out_elsewhere(who(third), third) == 2  # the second, and the fixture's
+    assert sign_ins.sign_out_elsewhere(who(third), third) == 2  # the second, and the fixture's
     with pytest.raises(SignedOut):
         who(second)
     assert who(third).name == "admin"
@@ -255,20 +257,20 @@ def test_a_sign_in_ends_after_rest_and_at_the_end_of_the_day(admin: Person) -> N
     cookie = come_in()
     half = timedelta(minutes=29)
     assert who(cookie, now=NOON + half).name == "admin"
-    accounts.touch(cookie, now=NOON + half)
+    sign_ins.touch(cookie, now=NOON + half)
     assert who(cookie, now=NOON + 2 * half).name == "admin"
     with pytest.raises(SignedOut, match="after 30 minutes without a touch"):
         who(cookie, now=NOON + half + timedelta(minutes=30))
     change_choices(who=admin, idle_minutes=60)
     assert who(cookie, now=NOON + half + timedelta(minutes=59)).name == "admin"
     now = NOON
-    while now < NOON + accounts.LONGEST - timedelta(minutes=59):
+    while now < NOON + sign_ins.LONGEST - timedelta(minutes=59):
         now += timedelta(minutes=59)
         assert who(cookie, now=now).name == "admin"
-        accounts.touch(cookie, now=now)
+        sign_ins.touch(cookie, now=now)
     with pytest.raises(SignedOut, match="lasts 12 hours"):
-        who(cookie, now=NOON + accounts.LONGEST)
-    come_in(now=NOON + accounts.LONGEST + timedelta(minutes=1))
+        who(cookie, now=NOON + sign_ins.LONGEST)
+    come_in(now=NOON + sign_ins.LONGEST + timedelta(minutes=1))
     with snapshot() as session:
         assert len(session.scalars(select(SignIn)).all()) == 1, "those that are too old are cleared away"
 
@@ -276,7 +278,7 @@ def test_a_sign_in_ends_after_rest_and_at_the_end_of_the_day(admin: Person) -> N
 def test_a_given_password_holds_once(admin: Person) -> None:
     given = accounts.add_account("Tina.T", "Tina", [Role.TECHNICIAN], who=admin, now=NOON)
     cookie = come_in("tina.t", given)
-    signed = accounts.signed_in(cookie, address=HOME, now=NOON)
+    signed = sign_ins.signed_in(cookie, address=HOME, now=NOON)
     assert signed.must_change
     for old, new, again, sentence in (
         ("wrong", OTHER, OTHER, "old password is wrong"),
@@ -286,12 +288,12 @@ def test_a_given_password_holds_once(admin: Person) -> None:
         (given, "my name is tina.t", "my name is tina.t", "account's name"),
         (given, given, given, "not the old one"),
     ):
-        with pytest.raises(AccountError, match=sentence):
-            accounts.change_password(signed, old, new, again, address=HOME, now=NOON)
-    after = accounts.change_password(signed, given, OTHER, OTHER, address=HOME, now=NOON)
+        with pytest.raises(PasswordError, match=sentence):
+            sign_ins.change_password(signed, old, new, again, address=HOME, now=NOON)
+    after = sign_ins.change_password(signed, given, OTHER, OTHER, address=HOME, now=NOON)
     with pytest.raises(SignedOut):
         who(cookie)
-    assert not accounts.signed_in(after, address=HOME, now=NOON).must_change
+    assert not sign_ins.signed_in(after, address=HOME, now=NOON).must_change
     with pytest.raises(SignInRefused):
         come_in("tina.t", given)
     assert who(come_in("tina.t", OTHER)).title == "Tina"
@@ -299,12 +301,12 @@ def test_a_given_password_holds_once(admin: Person) -> None:
 
 def test_whoever_sits_at_an_open_screen_cannot_try_passwords(admin: Person) -> None:
     cookie = come_in()
-    signed = accounts.signed_in(cookie, address=HOME, now=NOON)
-    for _ in range(accounts.FAILURES):
-        with pytest.raises(AccountError):
-            accounts.change_password(signed, "a guess", OTHER, OTHER, address=HOME, now=NOON)
-    with pytest.raises(AccountError, match="locked"):
-        accounts.change_password(signed, GOOD, OTHER, OTHER, address=HOME, now=NOON)
+    signed = sign_ins.signed_in(cookie, address=HOME, now=NOON)
+    for _ in range(sign_ins.FAILURES):
+        with pytest.raises(PasswordError):
+            sign_ins.change_password(signed, "a guess", OTHER, OTHER, address=HOME, now=NOON)
+    with pytest.raises(PasswordError, match="locked"):
+        sign_ins.change_password(signed, GOOD, OTHER, OTHER, address=HOME, now=NOON)
 
 
 def test_what_an_admin_changes_holds_at_once(admin: Person) -> None:
@@ -323,7 +325,7 @@ def test_what_an_admin_changes_holds_at_once(admin: Person) -> None:
     given = accounts.new_password(account, who=admin)
     with pytest.raises(SignedOut):
         who(cookie)
-    assert accounts.signed_in(come_in("tina", given), address=HOME, now=NOON).must_change
+    assert sign_ins.signed_in(come_in("tina", given), address=HOME, now=NOON).must_change
     shown = listed(admin, "tina")
     change(admin, "tina", Role.TECHNICIAN)
     with pytest.raises(AccountError, match="Somebody else"):
@@ -437,8 +439,8 @@ RULES = (
     ],
 )
 def test_a_providers_words_give_roles_by_the_rules_alone(claims: dict[str, object], roles: set[Role]) -> None:
-    assert accounts.roles_of(claims, RULES) == roles
-    assert accounts.roles_of(claims, ()) == frozenset()
+    assert openid.granted(claims, RULES) == roles
+    assert openid.granted(claims, ()) == frozenset()
 
 
 def test_signing_in_elsewhere(admin: Person, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -446,25 +448,25 @@ def test_signing_in_elsewhere(admin: Person, monkeypatch: pytest.MonkeyPatch) ->
         "PNEUMOSCOPE_OPENID_ROLES", '[{"claim": "groups", "fits": "radiology", "roles": ["clinician"]}]'
     )
     claims = {"iss": "https://id.example", "sub": "17", "name": "Clara", "groups": ["radiology"]}
-    cookie = accounts.sign_in_openid(claims, address=HOME, now=NOON)
+    cookie = openid.sign_in(claims, address=HOME, now=NOON)
     assert who(cookie).roles == {Role.CLINICIAN}
     # An address that the provider has not verified takes over no account, and names none.
     other = claims | {"sub": "18", "email": "admin", "preferred_username": "admin"}
-    assert who(accounts.sign_in_openid(other, address=HOME, now=NOON)).name == "18"
+    assert who(openid.sign_in(other, address=HOME, now=NOON)).name == "18"
     named = claims | {"sub": "19", "email": "admin", "email_verified": True}
-    third = who(accounts.sign_in_openid(named, address=HOME, now=NOON))
+    third = who(openid.sign_in(named, address=HOME, now=NOON))
     assert third.name != "admin" and third.account != admin.account
     with pytest.raises(SignInRefused):
         come_in(who(cookie).name, "")
     with pytest.raises(SignInRefused):
-        accounts.sign_in_openid(claims | {"groups": []}, address=HOME, now=NOON)
+        openid.sign_in(claims | {"groups": []}, address=HOME, now=NOON)
     with pytest.raises(SignedOut):
         who(cookie)  # the role is gone, and with it the sign-in
     with pytest.raises(SignInRefused):
-        accounts.sign_in_openid({"groups": ["radiology"]}, address=HOME, now=NOON)
+        openid.sign_in({"groups": ["radiology"]}, address=HOME, now=NOON)
     change(admin, "17", Role.CLINICIAN, active=False)
     with pytest.raises(SignInRefused, match="deactivated"):
-        accounts.sign_in_openid(claims, address=HOME, now=NOON)
+        openid.sign_in(claims, address=HOME, now=NOON)
 
 
 def test_the_command_gives_a_password_that_holds_once(
@@ -476,7 +478,7 @@ def test_the_command_gives_a_password_that_holds_once(
     assert "no account" in capsys.readouterr().err
     assert accounts.main(["password", "admin"]) == 0
     given = capsys.readouterr().out.strip()
-    assert accounts.signed_in(come_in(password=given), address=HOME, now=NOON).must_change
+    assert sign_ins.signed_in(come_in(password=given), address=HOME, now=NOON).must_change
 
 
 def test_this_computer_manages_accounts_too(home: Path) -> None:

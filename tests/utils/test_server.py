@@ -21,7 +21,7 @@ from starlette.websockets import WebSocket
 from streamlit.web.server.starlette import starlette_app_utils
 
 from tests.signing_in import PASSWORD
-from utils import accounts, people, server
+from utils import accounts, people, server, sign_ins
 from utils.people import LOCAL
 from utils.permissions import Role
 from utils.settings import SettingsError
@@ -219,13 +219,13 @@ def test_without_tls_the_cookie_can_be_sent(visitor: Visitor) -> None:
 
 def test_a_token_from_before_is_worth_nothing_after(visitor: Visitor) -> None:
     """Whoever plants a cookie in somebody's browser is not signed in with them."""
-    visitor.cookies[accounts.COOKIE] = "planted.by-somebody"
+    visitor.cookies[sign_ins.COOKIE] = "planted.by-somebody"
     visitor.sign_in("admin")
-    first = visitor.cookies[accounts.COOKIE]
+    first = visitor.cookies[sign_ins.COOKIE]
     assert first != "planted.by-somebody"
     visitor.sign_in("admin")
-    assert visitor.cookies[accounts.COOKIE] != first
-    assert Visitor(visitor.app, cookies={accounts.COOKIE: first}).get("/").status == 303
+    assert visitor.cookies[sign_ins.COOKIE] != first
+    assert Visitor(visitor.app, cookies={sign_ins.COOKIE: first}).get("/").status == 303
 
 
 def test_a_form_from_another_site_is_refused(visitor: Visitor) -> None:
@@ -276,7 +276,7 @@ def test_one_sentence_for_all_that_fails(visitor: Visitor) -> None:
     assert {page.status for page in pages} == {401}
     texts = {re.sub(r'value="[^"]*"|autofocus', "", page.text) for page in pages}
     assert len({re.sub(r" +>", ">", text) for text in texts}) == 1
-    assert accounts.REFUSED.split(";")[0] in pages[0].text
+    assert sign_ins.REFUSED.split(";")[0] in pages[0].text
     said = visitor.sign_in('"><img src=x onerror=alert(1)>', "x").text
     assert "<img" not in said and "&lt;img" in said
 
@@ -307,10 +307,10 @@ def test_a_given_password_opens_one_page_only(visitor: Visitor) -> None:
     assert "choose one of your own" in visitor.get("/sign-in/password").text
     wrong = visitor.post("/sign-in/password", {"password": given, "new": OTHER, "again": "another one"})
     assert wrong.status == 400 and "differ" in wrong.text
-    before = visitor.cookies[accounts.COOKIE]
+    before = visitor.cookies[sign_ins.COOKIE]
     visitor.post("/sign-in/password", {"password": given, "new": OTHER, "again": OTHER})
     assert visitor.get("/").text == SECRET
-    assert Visitor(visitor.app, cookies={accounts.COOKIE: before}).get("/").status == 303
+    assert Visitor(visitor.app, cookies={sign_ins.COOKIE: before}).get("/").status == 303
 
 
 def test_the_first_admin_comes_with_the_code_in_the_log(app: Any, caplog: pytest.LogCaptureFixture) -> None:
