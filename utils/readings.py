@@ -430,16 +430,18 @@ def readings_csv(
     *,
     threshold: float,
     certainty: Certainty | None = None,
+    cases: Mapping[str, str] | None = None,
 ) -> bytes:
     """The list as CSV (UTF-8), with `COLUMNS_OF_THE_SCREEN`, decided at `threshold`.
 
-    What was refused, overruled or corrected stands in the column `message`.
+    With `cases`, the pseudonyms of the films' cases by key, a last column `case` is the only place where file names and
+    pseudonyms stand together. What was refused, overruled or corrected stands in the column `message`.
 
     A cell that a spreadsheet would take for a formula gets an apostrophe in front (OWASP, CSV injection).
     """
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(COLUMNS_OF_THE_SCREEN)
+    writer.writerow((*COLUMNS_OF_THE_SCREEN, *(() if cases is None else ("case",))))
     for entry in entries:
         reading = readings[entry.key]
         probability = reading.probability
@@ -456,6 +458,7 @@ def readings_csv(
                 harmless(message),
                 reading.verdict(certainty),
                 "" if certainty is None else repr(certainty.rule.error_rate),
+                *(() if cases is None else (cases.get(entry.key, ""),)),
             ]
         )
     return text.getvalue().encode("utf-8")

@@ -83,7 +83,13 @@ def actions(worklist: Worklist, *, threshold: float, certain: Certainty | None) 
     with st.container(horizontal=True):
         st.download_button(
             "Download CSV",
-            data=readings_csv(worklist.entries, worklist.readings, threshold=threshold, certainty=certain),
+            data=readings_csv(
+                worklist.entries,
+                worklist.readings,
+                threshold=threshold,
+                certainty=certain,
+                cases=saving.known_cases(),
+            ),
             file_name="pneumoscope.csv",
             mime="text/csv",
             icon=":material/download:",

@@ -147,6 +147,11 @@ def case_of(key: str) -> str:
     return "" if found is None else found.pseudonym
 
 
+def known_cases() -> dict[str, str] | None:
+    """The pseudonyms of this page's cases by film; None where nothing was saved."""
+    return {key: one.pseudonym for key, one in _state().saved.items()} or None
+
+
 def case_line(key: str) -> None:
     """Beside the opened film: its case, and whether the film was known before."""
     state = _state()

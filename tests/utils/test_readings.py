@@ -207,6 +207,11 @@ def test_another_window_is_a_reading_of_its_own() -> None:
     assert [remark.code for remark in again.quality if remark.code == "window-by-hand"]
     assert again.key == reading.key
     (row,) = rows_of(readings_csv([Entry("a", again.key)], {again.key: again}, threshold=0.5))
+    assert "case" not in row, "nothing was saved"
+    listed = readings_csv(
+        [Entry("a", again.key)], {again.key: again}, threshold=0.5, cases={again.key: "K7M2-QX4D"}
+    )
+    assert rows_of(listed)[0]["case"] == "K7M2-QX4D"
     assert "set by hand: centre 1000, width 500" in row["quality"]
     back = read_again(again, frame=1, window=None, reader=MeanReader(), version="v")
     assert (back.probability, back.quality) == (reading.probability, reading.quality)
