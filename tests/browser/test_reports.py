@@ -68,4 +68,5 @@ def test_reports_are_made_and_taken_away(
         assert name == "pneumoscope-cases.pdf"
         assert "1 Fall" in pages[0] and "Befund: noch keiner" in pages[0], "the language is remembered"
         assert f"Fall {pseudonym(2)}" in pages[1]
+        page.close()  # it would complain that the server goes
         assert NOTE not in server.log.read_text() and not server.complaints()
