@@ -24,7 +24,7 @@ from anyio import CapacityLimiter
 from starlette.datastructures import MutableHeaders
 from starlette.middleware import Middleware
 from starlette.requests import HTTPConnection, Request
-from starlette.responses import HTMLResponse, PlainTextResponse, RedirectResponse, Response
+from starlette.responses import PlainTextResponse, RedirectResponse, Response
 from starlette.routing import BaseRoute, Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from streamlit.auth_util import (
@@ -38,7 +38,7 @@ from streamlit.web.server.server_util import get_cookie_secret
 from streamlit.web.server.starlette.starlette_app_utils import decode_signed_value
 from streamlit.web.server.starlette.starlette_server_config import USER_COOKIE_NAME
 
-from utils import accounts, openid, passwords, people, sign_ins
+from utils import accounts, openid, passwords, people, sign_in_pages, sign_ins
 from utils.accounts import AccountError
 from utils.database import DatabaseError
 from utils.passwords import PasswordError
@@ -137,7 +137,12 @@ class Guard:
                 return
             signed = await _in_thread(_signed_in, connection)
         except (DatabaseError, SettingsError) as error:
-            await _refuse(scope, receive, send, _page("Not available", _problem(str(error)), status=503))
+            await _refuse(
+                scope,
+                receive,
+                send,
+                sign_in_pages.refusal("Not available", str(error), status=503),
+            )
             return
         if signed is not None and not signed.must_change:
             await self.app(scope, receive, send)
@@ -159,11 +164,11 @@ async def _sign_in(request: Request) -> Response:
     if request.method == "GET":
         if await _in_thread(_signed_in, request) is not None:
             return _to(after)
-        return _sign_in_page(after, problem=_REFUSALS.get(request.query_params.get("why", ""), ""))
+        return _form_page(after, problem=_REFUSALS.get(request.query_params.get("why", ""), ""))
     form = await _form(request)
     after = _safe(form.get("next"))
     if _hashing.statistics().tasks_waiting >= _MOST_WAITING:
-        return _sign_in_page(
+        return _form_page(
             after, problem="Too many people sign in at once: try again in a minute.", status=503
         )
     try:
@@ -179,19 +184,19 @@ async def _sign_in(request: Request) -> Response:
             limiter=_hashing,
         )
     except SignInRefused as error:
-        return _sign_in_page(after, problem=str(error), name=form.get("name", ""), status=401)
+        return _form_page(after, problem=str(error), name=form.get("name", ""))
     return _with_cookie(_to(after), request, cookie)
 
 
 async def _make_first(request: Request) -> Response:
     """The first start: whoever reads the server's log makes the first account."""
     if request.method == "GET":
-        return _first_page()
+        return sign_in_pages.first(_base(), name=FIRST_ADMIN)
     form = await _form(request)
     name, title = form.get("name", ""), form.get("title", "")
     if not _code or not passwords.same(form.get("code", "").strip().lower(), _code):
-        return _first_page(
-            problem="That is not the code in the server's log.", name=name, title=title, status=401
+        return sign_in_pages.first(
+            _base(), problem="That is not the code in the server's log.", name=name, title=title
         )
     try:
         await _in_thread(
@@ -218,7 +223,7 @@ async def _make_first(request: Request) -> Response:
             limiter=_hashing,
         )
     except (AccountError, PasswordError, SignInRefused) as error:
-        return _first_page(problem=str(error), name=name, title=title, status=400)
+        return sign_in_pages.first(_base(), problem=str(error), name=name, title=title)
     return _with_cookie(_to("/"), request, cookie)
 
 
@@ -227,9 +232,12 @@ async def _password(request: Request) -> Response:
     if signed is None:
         return _to("/sign-in")
     if signed.openid:
-        return _page("Password", _problem("Your password is changed where you sign in, not here."))
+        return sign_in_pages.refusal(
+            "Password",
+            "Your password is changed where you sign in, not here.",
+        )
     if request.method == "GET":
-        return _password_page(signed)
+        return sign_in_pages.password(_base(), signed)
     form = await _form(request)
     try:
         cookie = await _in_thread(
@@ -245,7 +253,7 @@ async def _password(request: Request) -> Response:
             limiter=_hashing,
         )
     except (AccountError, PasswordError, SignInRefused) as error:
-        return _password_page(signed, problem=str(error), status=400)
+        return sign_in_pages.password(_base(), signed, problem=str(error))
     return _with_cookie(_to("/"), request, cookie)
 
 
@@ -264,7 +272,7 @@ async def _sign_out(request: Request) -> Response:
         return _without_cookie(_to("/sign-in"), request)
     # A link is enough where the browser says that it stands on one of our own screens.
     if request.method == "GET" and request.headers.get("sec-fetch-site") != "same-origin":
-        return _page(
+        return sign_in_pages.page(
             "Sign out",
             f'<p>Signed in as <strong>{escape(signed.person.title)}</strong>.</p><form method="post">'
             "<button>Sign out</button></form>",
@@ -281,19 +289,17 @@ def _answering(page: Callable[[Request], Awaitable[Response]]) -> Callable[[Requ
             if not people.sign_in_required():
                 return _to("/")
             if request.method == "POST" and not _is_own(request):
-                return _page(
+                return sign_in_pages.refusal(
                     "Not from here",
-                    _problem(
-                        "This form was not sent by this site's own page. Behind a proxy, it has to hand on the name "
-                        "and port of the site (Host)."
-                    ),
+                    "This form was not sent by this site's own page. Behind a proxy, it has to hand on the name "
+                    "and port of the site (Host).",
                     status=403,
                 )
             return await page(request)
         except _BadForm as error:
-            return _page("Not understood", _problem(str(error)), status=400)
+            return sign_in_pages.refusal("Not understood", str(error), status=400)
         except (DatabaseError, SettingsError) as error:
-            return _page("Not available", _problem(str(error)), status=503)
+            return sign_in_pages.refusal("Not available", str(error), status=503)
 
     return answer
 
@@ -538,137 +544,7 @@ def _without_cookie(response: Response, connection: HTTPConnection) -> Response:
     return response
 
 
-def _sign_in_page(after: str, *, problem: str = "", name: str = "", status: int = 200) -> Response:
-    elsewhere = "".join(
-        f'<a class="button" href="{_base()}/sign-in/openid?provider={quote(provider)}">Sign in with '
-        f"{'your organisation' if provider == 'default' else escape(provider.capitalize())}</a>"
-        for provider in _providers()
+def _form_page(after: str, *, problem: str = "", name: str = "", status: int = 200) -> Response:
+    return sign_in_pages.sign_in(
+        _base(), after, providers=_providers(), problem=problem, name=name, status=status
     )
-    return _page(
-        "Sign in",
-        f"{_problem(problem)}"
-        f'<form method="post" action="{_base()}/sign-in">'
-        f'<input type="hidden" name="next" value="{escape(_base() + after)}">'
-        + _field("name", "Name", value=name, autocomplete="username", focus=not name)
-        + _field("password", "Password", kind="password", autocomplete="current-password", focus=bool(name))
-        + f"<button>Sign in</button></form>{elsewhere}",
-        status=status,
-    )
-
-
-def _first_page(
-    *, problem: str = "", name: str = FIRST_ADMIN, title: str = "", status: int = 200
-) -> Response:
-    return _page(
-        "First start",
-        "<p>There is no account yet. The first one is an administrator's. The code stands in the log of the server.</p>"
-        f'{_problem(problem)}<form method="post" action="{_base()}/sign-in">'
-        + _field("code", "Code from the server's log", autocomplete="off", focus=True)
-        + _field("name", "Name to sign in with", value=name, autocomplete="username")
-        + _field("title", "Your name, as others see it", value=title, autocomplete="name", required=False)
-        + _new_fields()
-        + "<button>Make the account</button></form>",
-        status=status,
-    )
-
-
-def _password_page(signed: SignedIn, *, problem: str = "", status: int = 200) -> Response:
-    first = (
-        "<p>The password you were given holds once: choose one of your own.</p>" if signed.must_change else ""
-    )
-    back = f'<p><a href="{_base()}/sign-out">Sign out</a>' + (
-        "</p>" if signed.must_change else f' · <a href="{_base()}/">Back</a></p>'
-    )
-    return _page(
-        "Change password",
-        f"<p>Signed in as <strong>{escape(signed.person.title)}</strong>.</p>{first}{_problem(problem)}"
-        f'<form method="post"><input type="hidden" name="name" autocomplete="username" '
-        f'value="{escape(signed.person.name)}">'
-        + _field(
-            "password", "Password until now", kind="password", autocomplete="current-password", focus=True
-        )
-        + _new_fields()
-        + f"<button>Change password</button></form>{back}",
-        status=status,
-    )
-
-
-def _new_fields() -> str:
-    return (
-        _field("new", "New password", kind="password", autocomplete="new-password")
-        + _field("again", "The same once more", kind="password", autocomplete="new-password")
-        + f"<p>{passwords.SHORTEST} characters or more. Several words are easy to keep.</p>"
-    )
-
-
-def _field(
-    name: str,
-    label: str,
-    *,
-    kind: str = "text",
-    value: str = "",
-    autocomplete: str,
-    focus: bool = False,
-    required: bool = True,
-) -> str:
-    return (
-        f'<label>{escape(label)}<input name="{name}" type="{kind}" value="{escape(value[:200])}" maxlength="200" '
-        f'autocomplete="{autocomplete}" autocapitalize="none" spellcheck="false"'
-        f"{' required' if required else ''}{' autofocus' if focus else ''}></label>"
-    )
-
-
-def _problem(sentence: str) -> str:
-    return f'<p class="problem" role="alert">{escape(sentence)}</p>' if sentence else ""
-
-
-def _page(title: str, body: str, *, status: int = 200) -> Response:
-    return HTMLResponse(
-        f'<!doctype html><html lang="en"><head><meta charset="utf-8"><title>{escape(title)} · Pneumoscope</title>'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">'
-        '<meta name="color-scheme" content="dark light"><link rel="icon" href="data:,">'
-        f"<style>{_STYLE}</style></head><body><main>{_MARK}<h1>{escape(title)}</h1>{body}"
-        "<footer>Pneumoscope assists in reading chest X-rays; a professional gives the verdict.</footer>"
-        "</main></body></html>",
-        status_code=status,
-        headers={
-            "Cache-Control": "no-store",
-            "Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'; img-src data:; "
-            "base-uri 'none'; frame-ancestors 'none'",
-        },
-    )
-
-
-_MARK = (
-    '<div class="mark"><svg aria-hidden="true" viewBox="0 0 32 32" width="28" height="28">'
-    '<path d="M14 6v9c-2-3-5-4-7 0-2 4-2 9-1 11 3 1 8-1 8-5zM18 6v9c2-3 5-4 7 0 2 4 2 9 1 11-3 1-8-1-8-5z" '
-    'fill="currentColor"/></svg>Pneumoscope</div>'
-)
-# The colours of .streamlit/config.toml; the reader's system decides between dark and light.
-_STYLE = """
-:root { color-scheme: dark; --ground: #090b0e; --card: #12161c; --text: #e6e9ee; --quiet: #9aa3af; --line: #2d3440;
-  --accent: #2c80cb; --link: #56b4e9; --problem: #ffb4a8; }
-@media (prefers-color-scheme: light) { :root { color-scheme: light; --ground: #f1f4f8; --card: #fff; --text: #1a1f27;
-  --quiet: #5a6472; --line: #ccd3dc; --accent: #0072b2; --link: #0072b2; --problem: #a32015; } }
-* { box-sizing: border-box; }
-body { margin: 0; min-height: 100vh; display: grid; place-items: center; padding: 1rem; background: var(--ground);
-  color: var(--text); font: 1rem/1.5 "Source Sans", "Source Sans 3", system-ui, sans-serif; }
-main { width: 100%; max-width: 26rem; background: var(--card); border: 1px solid var(--line);
-  border-radius: .375rem; padding: 1.75rem; }
-.mark { display: flex; gap: .6rem; align-items: center; color: var(--link); font-weight: 600; }
-h1 { font-size: 1.5rem; margin: 1rem 0 .75rem; }
-p { margin: .5rem 0 1rem; color: var(--quiet); }
-p strong { color: var(--text); }
-a { color: var(--link); }
-label { display: block; margin: 0 0 .9rem; font-size: .9rem; }
-input { display: block; width: 100%; margin-top: .25rem; padding: .55rem .7rem; font: inherit; font-size: 1rem;
-  color: inherit; background: var(--ground); border: 1px solid var(--line); border-radius: .375rem; }
-button, .button { display: block; width: 100%; padding: .6rem; font: inherit; font-weight: 600; text-align: center;
-  border: 1px solid var(--accent); border-radius: .375rem; background: var(--accent); color: #fff; cursor: pointer;
-  text-decoration: none; }
-.button { margin-top: .75rem; background: none; color: var(--text); border-color: var(--line); }
-input:focus-visible, button:focus-visible, a:focus-visible { outline: 3px solid var(--link); outline-offset: 2px; }
-.problem { color: var(--problem); border: 1px solid currentColor; border-radius: .375rem; padding: .5rem .7rem; }
-.problem::before { content: "✕ "; }
-footer { margin-top: 1.5rem; font-size: .85rem; color: var(--quiet); }
-"""

@@ -37,7 +37,7 @@ def choose(page: Page, *, new: str) -> None:
 
 
 def menu(page: Page) -> list[str]:
-    return page.get_by_test_id("stSidebarNavLink").all_inner_texts()
+    return [text.split("\n")[-1] for text in page.get_by_test_id("stSidebarNavLink").all_inner_texts()]
 
 
 def test_from_the_first_start_to_a_technician_who_goes_home(fresh: Server, open_page: Open) -> None:
