@@ -200,7 +200,10 @@ def verifying() -> None:
             help="The head is the hash of the newest line. Noted outside of the database, it tells later whether the "
             "newest lines were removed, or the whole trail was written anew.",
         )
-        st.button("Verify all lines", icon=":material/verified:", on_click=_verify)
+        pressed = st.button("Verify all lines", icon=":material/verified:")
+    if pressed and session.may(Action.SEE_AUDIT):
+        with st.spinner("Following the chain, line by line"):
+            st.session_state[FOUND] = _verify()
     found: tuple[Verified, datetime] | str | None = st.session_state.get(FOUND)
     if isinstance(found, str):
         st.error(look.plain(found), icon=":material/error:")
@@ -215,13 +218,11 @@ def verifying() -> None:
             st.error(words, icon=":material/gpp_bad:")
 
 
-@session.permitted(Action.SEE_AUDIT)
-def _verify() -> None:
+def _verify() -> tuple[Verified, datetime] | str:
     expected = str(st.session_state[EXPECTED]).strip().lower()
     if expected and not re.fullmatch(r"[0-9a-f]{64}", expected):
-        st.session_state[FOUND] = "A head has 64 characters, 0 to 9 and a to f: copy the whole of it."
-        return
+        return "A head has 64 characters, 0 to 9 and a to f: copy the whole of it."
     try:
-        st.session_state[FOUND] = (audit_trail.verify(expect=expected or None), datetime.now(UTC))
+        return audit_trail.verify(expect=expected or None), datetime.now(UTC)
     except session.REFUSALS as error:
-        st.session_state[FOUND] = str(error)
+        return str(error)
