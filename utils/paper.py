@@ -165,7 +165,7 @@ class Paper(FPDF):
     def picture(self, pixels: Pixels, x: float, y: float, width: float, height: float, *, words: str) -> None:
         """A picture, grey (height, width) or in colours (height, width, 3); `words` for whoever does not see it."""
         jpeg = io.BytesIO()
-        Image.fromarray(pixels).save(jpeg, format="JPEG", quality=90)
+        Image.fromarray(pixels).save(jpeg, format="JPEG", quality=85)
         self.image(jpeg, x, y, width, height, alt_text=words)
 
     def shape(self, decision: str, x: float, y: float, side: float) -> None:

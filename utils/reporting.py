@@ -23,8 +23,8 @@ from utils.tables import Account
 from utils.texts import Language, day, text
 from utils.worklist import GIVEN, OPEN, Filter, Sort
 
-MOST = 300
-"""Cases of one report: about half a minute's work and 50 MB. The CSV has no such end."""
+MOST = 200
+"""Cases of one report: about 20 seconds of work and 40 MB. The CSV has no such end."""
 
 
 @dataclass(frozen=True)
