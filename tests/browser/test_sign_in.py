@@ -81,9 +81,6 @@ def test_from_the_first_start_to_a_technician_who_goes_home(fresh: Server, open_
         assert menu(page) == ["Diagnose", "Worklist", "Live performance", "Metrics", "Account"]
         page.reload()
         expect(page.get_by_role("heading", name="Diagnose")).to_be_visible()
-    page.goto(f"{fresh.address}/administration")
-    expect(page.get_by_text("Page not found")).to_be_visible()
-    expect(page.get_by_role("heading", name="Administration")).to_have_count(0)
     page.goto(f"{fresh.address}/metrics")
     expect(page.get_by_role("heading", name="Metrics")).to_be_visible()
 
