@@ -75,7 +75,7 @@ def said() -> None:
 
 
 def what_is_saved(made: Choices, now: datetime) -> None:
-    st.subheader("What is saved")
+    st.markdown("#### What is saved")
     st.caption("Holds for everybody from their next film on. Cases that are stored stay as they are.")
     st.session_state.setdefault(SAVING, made.saving)
     st.session_state.setdefault(LIMITED, made.retention_days is not None)
@@ -133,7 +133,7 @@ def _choose() -> None:
 
 
 def stored_now(kept: cases.Stored, made: Choices, now: datetime) -> None:
-    st.subheader("What is stored now")
+    st.markdown("#### What is stored now")
     rows = {
         "Cases": f"{kept.cases:,}",
         "With a verdict": f"{kept.verified:,}",
@@ -171,7 +171,7 @@ def _expire() -> None:
 
 
 def delete_one() -> None:
-    st.subheader("Delete a case")
+    st.markdown("#### Delete a case")
     asked = st.session_state.get(ASKED)
     if asked is None:
         with st.form("records-delete", border=False):

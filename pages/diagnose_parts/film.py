@@ -29,8 +29,10 @@ def empty() -> None:
 @st.fragment
 def show(opened: Opened) -> None:
     """The film with its name above and what can be set below it."""
-    st.html(look.name_line(opened.entry.name, synthetic=opened.entry.synthetic))
-    saving.case_line(opened.entry.key)
+    # Beside the name, or the film would move down when its case is known.
+    with st.container(horizontal=True, vertical_alignment="center", key="film-name"):
+        st.html(look.name_line(opened.entry.name, synthetic=opened.entry.synthetic), width="content")
+        saving.case_line(opened.entry.key)
     viewer = st.container(key="viewer")
     controls = st.container()
     film = adjusted(opened)

@@ -158,7 +158,7 @@ def case_line(key: str) -> None:
     found = state.saved.get(key)
     if found is None:
         if key in state.waiting:
-            st.caption(":material/error: Not saved yet.")
+            st.caption(":material/error: Not saved yet.", width="content")
         return
     parts = [f"Case **{found.pseudonym}**"]
     if not found.new:
@@ -169,7 +169,7 @@ def case_line(key: str) -> None:
         parts.append("film kept")
     if found.heat:
         parts.append("heat map kept")
-    st.caption(f":material/folder_open: {' · '.join(parts)}")
+    st.caption(f":material/folder_open: {' · '.join(parts)}", width="content")
 
 
 def heat_button(reading: Reading, heat: NDArray[np.float32]) -> None:
