@@ -48,6 +48,7 @@ STYLE = """<style>
 .pneu ul { margin: .25rem 0 0; padding-left: 0; list-style: none; }
 .pneu li { padding-left: 1.4em; text-indent: -1.4em; margin-bottom: .25rem; }
 .pneu-quiet { opacity: .75; font-size: .9rem; }
+.pneu a { color: var(--clear); }
 .pneu-panel { min-height: 29rem; }
 .pneu-diamond { width: 1.6rem; height: 1.6rem; flex: none; margin: 0 .2rem; transform: rotate(45deg) scale(.8);
   border: .25rem solid var(--tone, currentColor); }
@@ -66,6 +67,7 @@ STYLE = """<style>
   background: currentColor; }
 .pneu-bands > span { position: absolute; top: 1.9rem; font-size: .85rem; white-space: nowrap; }
 .st-key-worklist-answer .pneu-panel { min-height: 0; }
+.st-key-worklist-table [data-testid="stElementToolbar"] { display: none; }
 .st-key-worklist-header h1 { padding: 0; white-space: nowrap; }
 .data-tile { width: 104px; height: 104px; background: #000; border-radius: .375rem; font-size: .8rem; }
 .stTable td:first-child { min-width: 8rem; }

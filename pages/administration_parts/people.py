@@ -76,8 +76,6 @@ def table(listed: list[Listed]) -> None:
                 "Seen by others as": look.plain(each.title),
                 "Roles": ", ".join(role.value for role in Role if role in each.roles),
                 "State": state(each),
-                "Signs in": "elsewhere (OpenID Connect)" if each.openid else "with a password",
-                "Last seen": "–" if each.seen is None else f"{each.seen.astimezone():%Y-%m-%d %H:%M}",
             }
             for each in listed
         ],
@@ -87,13 +85,16 @@ def table(listed: list[Listed]) -> None:
 
 
 def state(each: Listed) -> str:
+    elsewhere = " (OpenID Connect)" if each.openid else ""
     if not each.active:
-        return "✕ deactivated"
+        return f"✕ deactivated{elsewhere}"
     if each.locked_until is not None:
         return f"◆ locked until {each.locked_until.astimezone():%H:%M}"
     if each.must_change:
-        return "○ has not chosen a password yet"
-    return "● signed in" if each.signed_in else "○ signed out"
+        return "○ new password"
+    if each.seen is None:
+        return f"○ signed out{elsewhere}"
+    return f"● signed in{elsewhere}, last seen {each.seen.astimezone():%H:%M}"
 
 
 def new_account() -> None:
