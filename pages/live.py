@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import streamlit as st
 
-from pages.live_parts import agreement, common, disagreements, drift
+from pages.live_parts import agreement, disagreements, drift
 from utils import choices, live, look, session
 from utils.database import DatabaseError
 from utils.decisions import ASSISTS
@@ -33,7 +33,7 @@ def main() -> None:
                 persist_state="session",
                 label_visibility="collapsed",
             )
-            SECTIONS[section](screen, common.choose())
+            SECTIONS[section](screen)
     except (DatabaseError, SettingsError) as error:
         st.error(look.plain(str(error)), icon=":material/error:")
     st.caption(ASSISTS)

@@ -6,27 +6,24 @@ import streamlit as st
 
 from model.intervals import Interval, Proportion
 from model.verification import corrected_rates
-from pages.live_parts.common import Period
+from pages.live_parts import common
 from utils import charts, live, live_charts, look
 from utils.live import Coverage, Performance, Wanted
 from utils.session import Screen
 
-VERSION = "live-version"
-DECIDED = "live-threshold"
-ANY = "All versions"
-AT_THE_TIME, IN_THE_SIDEBAR = "Of that time", "In the sidebar"
 FEW = 30
 """Cases of a class below which a rate says little."""
 
 
-def show(screen: Screen, period: Period) -> None:
+def show(screen: Screen) -> None:
     """The figures, or why there are none."""
-    wanted = chosen(screen, period)
+    chosen = common.choose(screen, decisions=True)
+    wanted = chosen.wanted
     found = live.tallies(wanted)
     counted = live.performance(found)
     if not counted.cases:
         st.info(
-            f"No case {period.words} has a verdict that came after the reading. Verdicts are given in the Worklist.",
+            f"No case {chosen.period} has a verdict that came after the reading. Verdicts are given in the Worklist.",
             icon=":material/info:",
         )
         return
@@ -65,30 +62,6 @@ def show(screen: Screen, period: Period) -> None:
         )
 
 
-def chosen(screen: Screen, period: Period) -> Wanted:
-    """Version and threshold that the session looks at."""
-    left, right = st.columns(2, vertical_alignment="bottom")
-    names = [ANY, *live.versions()]
-    if st.session_state.get(VERSION) not in names:
-        st.session_state[VERSION] = ANY
-    version = left.selectbox("Version that read them", names, key=VERSION, persist_state="session")
-    decided = right.segmented_control(
-        "Threshold",
-        options=[AT_THE_TIME, IN_THE_SIDEBAR],
-        default=AT_THE_TIME,
-        required=True,
-        key=DECIDED,
-        persist_state="session",
-        help="Decisions as they were at the threshold of whoever had the film read, or as they would be at the one in "
-        "the sidebar.",
-    )
-    return Wanted(
-        since=period.since,
-        version="" if version == ANY else version,
-        threshold=screen.threshold if decided == IN_THE_SIDEBAR else None,
-    )
-
-
 def figures(counted: Performance, covered: Coverage, wanted: Wanted) -> None:
     at = (
         "each at the threshold of its time"
@@ -99,14 +72,14 @@ def figures(counted: Performance, covered: Coverage, wanted: Wanted) -> None:
     cases = "1 verified case" if counted.cases == 1 else f"{counted.cases:,} verified cases"
     st.markdown(f"**{cases}**: {normal:,} NORMAL, {ill:,} PNEUMONIA, {at}.")
     corrected = corrected_rates(live.with_coverage(counted, covered))
-    rows = [
-        ("Agreement", counted.agreement, None),
-        ("Sensitivity", counted.sensitivity, None if corrected is None else corrected[0]),
-        ("Specificity", counted.specificity, None if corrected is None else corrected[1]),
-    ]
-    with st.container(horizontal=True, gap="large"):
-        for name, share, _ in rows:
-            with st.container(width=230):
+    shares = {
+        "Agreement": counted.agreement,
+        "Sensitivity": counted.sensitivity,
+        "Specificity": counted.specificity,
+    }
+    with st.container(horizontal=True):
+        for name, share in shares.items():
+            with st.container(width=260, gap=None):
                 st.metric(name, charts.percent(share.value), width="content")
                 st.caption(_counted(share))
     if corrected is not None:

@@ -5,8 +5,7 @@ from __future__ import annotations
 import pandas
 import streamlit as st
 
-from pages.live_parts import agreement
-from pages.live_parts.common import Period
+from pages.live_parts import common
 from utils import live, look
 from utils.decisions import SHAPES, format_probability
 from utils.permissions import Action
@@ -17,9 +16,10 @@ PAGE = "live-disagreements-page"
 ROWS = 20
 
 
-def show(screen: Screen, period: Period) -> None:
+def show(screen: Screen) -> None:
     """The list, or why there is none."""
-    wanted = agreement.chosen(screen, period)
+    chosen = common.choose(screen, decisions=True)
+    wanted = chosen.wanted
     if not screen.person.may(Action.SEE_ALL_CASES):
         counted = live.performance(live.tallies(wanted))
         st.info(
@@ -35,7 +35,7 @@ def show(screen: Screen, period: Period) -> None:
         found, total = live.disagreements(wanted, who=screen.person, limit=ROWS)
     if not total:
         st.success(
-            f"No verdict on the cases {period.words} disagrees with the decision.", icon=":material/check:"
+            f"No verdict on the cases {chosen.period} disagrees with the decision.", icon=":material/check:"
         )
         return
     cases = "1 case" if total == 1 else f"{total:,} cases"
@@ -57,7 +57,7 @@ def show(screen: Screen, period: Period) -> None:
             for each in found
         ]
     )
-    chosen = st.dataframe(
+    selected = st.dataframe(
         table,
         key=f"{TABLE}-{number}",
         hide_index=True,
@@ -65,8 +65,8 @@ def show(screen: Screen, period: Period) -> None:
         on_select="rerun",
         selection_mode="single-row",
     )
-    if chosen["selection"]["rows"]:
-        pseudonym = found[chosen["selection"]["rows"][0]].pseudonym
+    if selected["selection"]["rows"]:
+        pseudonym = found[selected["selection"]["rows"][0]].pseudonym
         st.page_link(
             "pages/worklist.py",
             label=f"Open case {look.plain(pseudonym)}",

@@ -22,8 +22,8 @@ from model.drift import (
 )
 from model.neighbours import Part, Reference
 from model.registry import Predictions, Version, VersionError
+from pages.live_parts import common
 from pages.live_parts.agreement import figure
-from pages.live_parts.common import Period
 from utils import charts, live, live_charts, look
 from utils.live import Recent
 from utils.session import Screen
@@ -33,16 +33,17 @@ _BESIDE = {"probabilities": "the validation films", "features": "the training fi
 _MEASURES = {"probabilities": "Kolmogorov-Smirnov distance", "features": "squared MMD"}
 
 
-def show(screen: Screen, period: Period) -> None:
+def show(screen: Screen) -> None:
     """What is found, with a plain warning where it is both significant and large."""
+    chosen = common.choose(screen, decisions=False)
     version = screen.version
     if version is None:
         st.error(look.plain(screen.problem), icon=":material/error:")
         return
-    recent = live.recent(network=version.card.sha256, version=version.name, since=period.since)
+    recent = live.recent(network=version.card.sha256, version=version.name, since=chosen.wanted.since)
     films = max(len(recent.probabilities), len(recent.pooled))
     st.markdown(
-        f"Films {period.words} that version **{look.plain(version.name)}** read, beside those it was made with. One "
+        f"Films {chosen.period} that version **{look.plain(version.name)}** read, beside those it was made with. One "
         f"film of each patient, where patients are told apart, the newest {MOST_FILMS:,} at most: **{films:,}**."
     )
     if films < LEAST_FILMS:
