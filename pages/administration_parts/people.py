@@ -94,7 +94,8 @@ def state(each: Listed) -> str:
         return "○ new password"
     if each.seen is None:
         return f"○ signed out{elsewhere}"
-    return f"● signed in{elsewhere}, last seen {each.seen.astimezone():%H:%M}"
+    where = "" if each.signed_in == 1 else f" in {each.signed_in} browsers"
+    return f"● signed in{where}{elsewhere}, last seen {each.seen.astimezone():%H:%M}"
 
 
 def new_account() -> None:
