@@ -89,6 +89,7 @@ def show(view: CaseView, screen: Screen) -> None:
         st.caption("Verdicts are given by clinicians.")
         return
     draft = draft_of(view)
+    keep_typed(view.pseudonym)  # what the browser has just sent
     st.markdown(given(view))
     changed(view, draft)
     with st.container(horizontal=True, gap="xsmall", key="worklist-verdicts"):
@@ -198,7 +199,7 @@ def changed(view: CaseView, draft: Draft) -> None:
             f":material/sync_problem: **Changed while you had this case open.** {look.plain(' '.join(told))}"
         )
         if not draft.touched:
-            st.button("Show it", on_click=take_theirs, args=(view,), type="primary")
+            st.button("Show it", on_click=show_theirs, args=(view,), type="primary")
             return
         st.markdown("Yours is below, and not saved.")
         with st.container(horizontal=True):
@@ -212,6 +213,14 @@ def keep_mine(view: CaseView) -> None:
     draft = drafts().get(view.pseudonym)
     if draft is not None:
         draft.seen = view
+
+
+def show_theirs(view: CaseView) -> None:
+    """Take the change over, where nothing was typed in the meantime either: that comes with the press of the button."""
+    keep_typed(view.pseudonym)
+    draft = drafts().get(view.pseudonym)
+    if draft is None or not draft.touched:
+        forget(view.pseudonym)
 
 
 def take_theirs(view: CaseView) -> None:
