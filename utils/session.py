@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from html import escape
 from pathlib import Path
-from typing import Any, ParamSpec
+from typing import Any, NoReturn, ParamSpec
 
 import streamlit as st
 from streamlit import runtime
@@ -269,17 +269,25 @@ def _somebody(*, entry: bool = False) -> Person:
         if entry:
             # Or the menu of the run before would stay.
             st.navigation([st.Page(_nothing, title="Pneumoscope")], position="hidden")
-        st.html(look.STYLE)
-        st.error(str(error), icon=":material/lock:")
-        if isinstance(error, SignedOut):
-            st.html('<p class="pneu"><a href="sign-in">Sign in</a></p>')
-        st.stop()
+        _end_with(str(error), link=("sign-in", "Sign in") if isinstance(error, SignedOut) else None)
     owner = st.session_state.setdefault(_OWNER, person.name)
     if owner != person.name:
         # A browser that lost its connection brings its old session along, whoever has signed in there since.
-        st.session_state.clear()
-        st.session_state[_OWNER] = person.name
+        _end_with("Somebody else has signed in here since.", link=("", "Load the page anew"))
     return person
+
+
+def _end_with(sentence: str, *, link: tuple[str, str] | None) -> NoReturn:
+    """End the run with a sentence; where a link leads on, nothing of the session is left behind it."""
+    st.html(look.STYLE)
+    st.error(sentence, icon=":material/lock:")
+    if link is not None:
+        owner = st.session_state.get(_OWNER)
+        st.session_state.clear()
+        if owner is not None:
+            st.session_state[_OWNER] = owner
+        st.html(f'<p class="pneu"><a href="{link[0]}">{link[1]}</a></p>')
+    st.stop()
 
 
 def _nothing() -> None:

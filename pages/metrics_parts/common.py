@@ -16,9 +16,10 @@ from model import curves
 from model.calibration import Calibration, logit, sigmoid
 from model.evaluation import Confusion, Evaluation, Interval, OperatingRates, Roc, ScoredFilms, roc, scored
 from model.registry import PREDICTION_COLUMNS, PREDICTIONS_FOLDER, Version, as_predictions
-from utils import charts
+from utils import charts, people
 from utils.department import current_policy
 from utils.own_films import PREDICTIONS_FILE, EvaluatedSet, list_sets
+from utils.permissions import Action
 from utils.reports import table_csv
 from utils.settings import Settings
 
@@ -247,8 +248,12 @@ def _rates(counts: Confusion, threshold: float) -> OperatingRates:
 
 
 def sources(version: Version, settings: Settings) -> tuple[Source, ...]:
-    """The films that a version can be measured on: its own two splits, then the site's sets, newest first."""
+    """The films that a version can be measured on: its own two splits, then the site's sets, newest first.
+
+    The site's sets are left out for those who may not evaluate own films: their files may have patients' names.
+    """
     folder = version.folder / PREDICTIONS_FOLDER
+    may_see_own = people.current().may(Action.EVALUATE_OWN_FILMS)
     own = tuple(
         Source(
             key=f"own:{kept.name}",
@@ -259,7 +264,7 @@ def sources(version: Version, settings: Settings) -> tuple[Source, ...]:
             films=kept.films,
             own=kept,
         )
-        for kept in list_sets(settings.home)
+        for kept in (list_sets(settings.home) if may_see_own else ())
         if kept.sha256 == version.card.sha256
     )
     return (

@@ -277,3 +277,18 @@ def test_the_name_kept_is_that_of_the_sign_in(sign_in_as: SignInAs) -> None:
     clara = sign_in_as(Role.CLINICIAN)
     assert session.who("somebody else") == clara.signature == "Clinician (clinician)"
     assert session.who_field("Your name", key="somewhere") == clara.signature
+
+
+def test_a_session_belongs_to_whoever_began_it(sign_in_as: SignInAs) -> None:
+    """A tab that comes back after somebody else has signed in brings the films of the one before along."""
+    clara = sign_in_as(Role.CLINICIAN)
+    app = AppTest.from_file(str(PROJECT / "pages" / "account.py"), default_timeout=30).run()
+    assert app.title[0].value == "Account" and clara.name in app.markdown[0].value
+    app.session_state["films"] = "hers"
+    sign_in_as(Role.TECHNICIAN)
+    app.run()
+    assert [each.value for each in app.error] == ["Somebody else has signed in here since."]
+    assert not app.title and "films" not in app.session_state
+    sign_in_as()
+    app.run()
+    assert [each.value for each in app.error] == [sign_ins.NOBODY]
