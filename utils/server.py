@@ -6,8 +6,10 @@ do. Where no sign-in is required, the guard answers this computer only, whatever
 
 from __future__ import annotations
 
+import ipaddress
 import json
 import logging
+import os
 import re
 import sys
 from collections.abc import Awaitable, Callable
@@ -83,6 +85,7 @@ def make_ready() -> None:
     Exits with a sentence where the settings cannot be used: a server that cannot ask for a sign-in does not start.
     """
     try:
+        _check_proxies()
         if people.sign_in_required():
             _first_start()
     except SettingsError as error:
@@ -328,6 +331,8 @@ def _first_start() -> bool:
         try:
             accounts.first_admin(FIRST_ADMIN, "Administrator", secret, secret, address="", now=_now())
         except (AccountError, PasswordError) as error:
+            if not accounts.none_yet():  # another process of this installation was quicker
+                return False
             raise SettingsError(f"PNEUMOSCOPE_ADMIN_PASSWORD cannot be used: {error}") from error
         return False
     if not _code:
@@ -337,6 +342,23 @@ def _first_start() -> bool:
             "There is no account yet. Open the sign-in page and make the first one with this code: %s", _code
         )
     return True
+
+
+def _check_proxies() -> None:
+    """Uvicorn takes a client's address from the proxies in `FORWARDED_ALLOW_IPS`; unset, from this computer's alone.
+
+    Where it names everybody, everybody can claim to come from anywhere, and the audit trail would keep it.
+    """
+    for part in os.environ.get("FORWARDED_ALLOW_IPS", "").split(","):
+        try:
+            everybody = ipaddress.ip_network(part.strip(), strict=False).prefixlen == 0
+        except ValueError:
+            everybody = part.strip() == "*"
+        if everybody:
+            raise SettingsError(
+                "FORWARDED_ALLOW_IPS trusts everybody to say where they come from: set it to the address of the "
+                "proxy, or leave it unset where the proxy runs on this computer."
+            )
 
 
 def _taking_over(connection: HTTPConnection, send: Send) -> Send:
