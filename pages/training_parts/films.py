@@ -136,6 +136,7 @@ def ended_upload(upload: Upload | None) -> None:
     if upload is None or id(st.session_state.get(UPLOAD)) != id(upload):
         return
     if upload.phase == "done" and upload.folder is not None:
+        verdicts.forget()
         st.success(f"{look.plain(upload.name)} is kept as a set of films.", icon=":material/check:")
         if upload.folder.is_dir():
             st.session_state[film_choice.set_key(SCREEN)] = data_sets.Place(

@@ -28,6 +28,8 @@ def take(settings: Settings) -> None:
         st.error(look.plain(str(error)), icon=":material/error:")
         return
     places = _sets_to_stand_beside(settings)
+    if st.session_state.get(BESIDE) not in (ALONE, *places):  # sets can be deleted
+        st.session_state[BESIDE] = ALONE
     if not found.total:
         st.info(verdict_set.problem(found), icon=":material/info:")
         return
@@ -40,6 +42,7 @@ def take(settings: Settings) -> None:
     one.text_input(
         "Name of the set",
         key=NAME,
+        persist_state="session",
         max_chars=60,
         placeholder="verdicts-2026",
         help=f"{uploads.NAME_RULE[0].upper()}{uploads.NAME_RULE[1:]}.",
@@ -49,6 +52,7 @@ def take(settings: Settings) -> None:
         [ALONE, *places],
         format_func=lambda each: each if each == ALONE else f"These films and those of {each}",
         key=BESIDE,
+        persist_state="session",
         help="Beside another set its training films are used too, and its test films, unchanged, to measure on.",
     )
     folder = places.get(beside)
@@ -66,6 +70,11 @@ def take(settings: Settings) -> None:
         st.info(problem, icon=":material/info:")
     if sentence := st.session_state.pop(FAILED, ""):
         st.error(look.plain(sentence), icon=":material/error:")
+
+
+def forget() -> None:
+    """The set is made: the next one has another name."""
+    st.session_state.pop(NAME, None)
 
 
 def _sets_to_stand_beside(settings: Settings) -> dict[str, Path]:

@@ -134,6 +134,19 @@ def test_random_films_keep_the_class_ratio() -> None:
     assert labels(validation).mean() == pytest.approx(0.5, abs=0.02)
 
 
+@pytest.mark.parametrize("method", ["edges", "blocks", "patients"])
+def test_a_series_of_both_classes_has_both_on_both_sides(method: str) -> None:
+    """The department's own cases: patients by number, of either class or of both, the ill ones all came last."""
+    films = [
+        Film(Path(f"patient{number:05d}_{letter}.png"), "train", int(ill), "patient", number, "")
+        for number in range(40)
+        for letter, ill in (("A", number >= 30), ("B", number >= 30 or number == 3))
+    ]
+    training, validation = hold_out(films, method=method)  # type: ignore[arg-type]
+    assert {film.label for film in training} == {film.label for film in validation} == {0, 1}
+    assert not {film.patient for film in training} & {film.patient for film in validation}
+
+
 def test_a_whole_series_can_be_held_out() -> None:
     training, validation = hold_out(numbered(40), series="NORMAL2-IM")
     assert "NORMAL2-IM" not in {film.series for film in training}

@@ -112,9 +112,18 @@ def test_cases_with_a_verdict_become_a_set_by_patient_without_copies(home: Path,
         line = session.scalars(select(AuditLine).where(AuditLine.event == "export")).one()
         assert (line.subject, line.after) == ("set of films verdicts", {N: 14, P: 15, "with": ""})
 
-    # A case that goes takes its film along; the set goes with all of them.
+    # A case that goes takes its film along, and what a killed server left goes too; films of a ZIP stay.
+    left = home / "data" / ".unpacking-999999999-x"
+    write(left / "train" / N, picture(1))
+    write(home / "data" / "zip" / "train" / N, picture(1))
+    (home / "data" / "zip" / "train" / N / "0.png").rename(
+        home / "data" / "zip" / "train" / N / "patient1_A.png"
+    )
     delete(pseudonym(3), who=LOCAL)
     assert not files[pseudonym(3)].exists() and files[pseudonym(4)].exists()
+    assert not left.exists()
+    assert len(read_dataset(home / "data" / "zip", both_classes=False).films) == 1
+    uploads.delete_set(home, "zip")
 
     both = made(home, "both", tests=[official], with_set=official)
     assert both.folder is not None and both.phase == "done", both.message
