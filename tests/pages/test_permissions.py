@@ -13,6 +13,7 @@ from streamlit.testing.v1 import AppTest
 
 from model.jobs import list_jobs
 from model.recipes import TrainingConfig
+from model.registry import list_versions
 from pages.administration_parts import audit
 from pages.administration_parts import people as people_part
 from pages.metrics_parts import operating
@@ -292,3 +293,39 @@ def test_a_session_belongs_to_whoever_began_it(sign_in_as: SignInAs) -> None:
     sign_in_as()
     app.run()
     assert [each.value for each in app.error] == [sign_ins.NOBODY]
+
+
+def _sidebar() -> None:
+    import streamlit as st
+
+    from model.registry import list_versions
+    from utils import people, session
+
+    st.write(f"{session._threshold_controls(list_versions()[0], people.current()):.3f}")
+
+
+def test_the_threshold_is_moved_by_those_who_may_and_each_move_is_told(sign_in_as: SignInAs) -> None:
+    start = session.start_threshold(list_versions()[0])
+    sign_in_as(Role.TECHNICIAN)
+    app = AppTest.from_function(_sidebar, default_timeout=30)
+    app.query_params[session.THRESHOLD] = "0.9"
+    app.run()
+    assert app.slider[0].disabled and app.markdown[0].value == f"{start:.3f}", (
+        "a link moves it no more than a hand"
+    )
+    app.session_state[session._FIXED] = 0.9  # as somebody may send it who makes up a browser
+    app.run()
+    assert app.slider[0].value == start and app.markdown[0].value == f"{start:.3f}"
+    assert audit_trail.search(Wanted(event="threshold")).total == 0
+
+    sign_in_as(Role.CLINICIAN)
+    app = AppTest.from_function(_sidebar, default_timeout=30).run()
+    for threshold in (0.9, 0.8):
+        app.slider[0].set_value(threshold).run()
+    app.run()
+    assert app.markdown[0].value == "0.800"
+    lines = audit_trail.search(Wanted(event="threshold")).lines
+    assert [(line.who, line.before["threshold"], line.after["threshold"]) for line in lines] == [
+        ("clinician", 0.9, 0.8),
+        ("clinician", start, 0.9),
+    ]
