@@ -12,7 +12,7 @@ from functools import partial
 import streamlit as st
 
 from utils.permissions import Action, Forbidden, Role, permits, require
-from utils.settings import get_settings
+from utils.settings import get_sign_in_settings
 
 __all__ = [
     "LOCAL",
@@ -80,9 +80,9 @@ def sign_in_required() -> bool:
     that takes it away.
 
     Raises:
-        SettingsError: the settings cannot be used.
+        SettingsError: PNEUMOSCOPE_SIGN_IN cannot be used.
     """
-    if get_settings().sign_in == "required":
+    if get_sign_in_settings().sign_in == "required":
         return True
     address = st.get_option("server.address")
     return not (isinstance(address, str) and is_loopback(address))

@@ -163,7 +163,7 @@ def enter(title: str, action: Action | None) -> Screen:
     return Screen(version=version, problem=problem, threshold=threshold, person=person)
 
 
-REFUSALS = (Forbidden, SignedOut, DatabaseError)
+REFUSALS = (Forbidden, SignedOut, DatabaseError, SettingsError)
 """Why something was not done that the screen offered; each is one sentence."""
 _Arguments = ParamSpec("_Arguments")
 

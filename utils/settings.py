@@ -7,7 +7,7 @@ Where the server listens, the upload limit and the theme are Streamlit's own set
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, TypeAdapter, ValidationError, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
@@ -40,14 +40,23 @@ class OpenIdRule(BaseModel):
     roles: tuple[Role, ...] = Field(default=(Role.TECHNICIAN,), min_length=1)
 
 
-class Settings(BaseSettings):
+class SignInSettings(BaseSettings):
+    """What decides whether a sign-in is asked for; it holds even where another setting cannot be used."""
+
+    model_config = SettingsConfigDict(env_prefix=PREFIX, env_ignore_empty=True, extra="forbid", frozen=True)
+
+    sign_in: Literal["auto", "required"] = Field(
+        default="auto",
+        description="auto: sign-in is asked for unless the server listens to this computer only",
+    )
+
+
+class Settings(SignInSettings):
     """One installation's settings.
 
     A variable that is set to nothing counts as not set. Paths may start with ``~`` and become absolute: a
     relative one is taken from the current working directory. Nothing is created by reading the settings.
     """
-
-    model_config = SettingsConfigDict(env_prefix=PREFIX, env_ignore_empty=True, extra="forbid", frozen=True)
 
     home: Path = Field(
         default=PROJECT / "var",
@@ -77,10 +86,6 @@ class Settings(BaseSettings):
     )
     precision: Literal["auto", "bf16", "f32"] = Field(
         default="auto", description="number format inside the network; auto: bf16 where the processor has it"
-    )
-    sign_in: Literal["auto", "required"] = Field(
-        default="auto",
-        description="auto: sign-in is asked for unless the server listens to this computer only",
     )
     secret: SecretStr | None = Field(
         default=None,
@@ -166,8 +171,20 @@ def get_settings() -> Settings:
     Raises:
         SettingsError: a variable has a value that cannot be used.
     """
+    return _read(Settings)
+
+
+def get_sign_in_settings() -> SignInSettings:
+    """As `get_settings`, whatever the other variables say."""
+    return _read(SignInSettings)
+
+
+_Kind = TypeVar("_Kind", bound=SignInSettings)
+
+
+def _read(kind: type[_Kind]) -> _Kind:
     try:
-        return Settings()
+        return kind()
     except ValidationError as error:
         raise SettingsError(" ".join(_sentence(detail) for detail in error.errors())) from error
 
@@ -178,5 +195,7 @@ def _sentence(detail: object) -> str:
     variable = PREFIX + "_".join(str(part) for part in detail["loc"]).upper()
     if detail["type"] == "literal_error":
         return f"{variable} must be {detail['ctx']['expected']}, not {str(detail['input'])!r}."
+    if detail["type"] == "too_short":
+        return f"{variable} needs {detail['ctx']['min_length']} characters or more."
     message = detail["msg"].removeprefix("Value error, ")
     return f"{variable} cannot be used: {message}."

@@ -469,6 +469,8 @@ def test_settings_that_cannot_be_used_let_nobody_through(
     visitor: Visitor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     visitor.sign_in("admin")
+    monkeypatch.setenv("PNEUMOSCOPE_DATA", "/no/such/folder")
+    assert visitor.get("/").status == 503 and visitor.websocket() == "websocket.close"
     monkeypatch.setenv("PNEUMOSCOPE_SIGN_IN", "off")
     with pytest.raises(SettingsError):
         people.sign_in_required()
