@@ -37,7 +37,7 @@ def add_cases(*given: dict[str, Any]) -> None:
     """
     with film_store.adding(), transaction() as session:
         for number, columns in enumerate(given, start=1):
-            values = {
+            values: dict[str, Any] = {
                 "pseudonym": pseudonym(number),
                 "image": hashlib.sha256(str(number).encode()).hexdigest(),
                 "created": BEGAN + timedelta(days=number),

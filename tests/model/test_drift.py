@@ -98,9 +98,8 @@ def test_too_few_films_say_nothing_and_p_values_are_corrected() -> None:
     assert drift_of_probabilities(before[: LEAST_FILMS - 1], before, labels) is None
     assert drift_of_probabilities(before, before, np.ones(300)) is None
     assert drift_of_features(before[:10, None], before[:, None], labels, before[:, None], labels) is None
-    one, other = (
-        Drift(kind, 60, 0.2, 0.1, p, 0.5) for kind, p in (("features", 0.03), ("probabilities", 0.02))
-    )
+    one = Drift("features", films=60, distance=0.2, limit=0.1, p_value=0.03, share=0.5)
+    other = Drift("probabilities", films=60, distance=0.2, limit=0.1, p_value=0.02, share=0.5)
     assert [each.p_value for each in corrected([one, None, other])] == [0.04, 0.04]
     assert corrected([None, one]) == (one,)
     assert mixture([0, 0, 1], 0.4).tolist() == [0.3, 0.3, 0.4]

@@ -38,10 +38,12 @@ def test_the_intervals_hold_the_truth_about_as_often_as_they_say() -> None:
         ill = random.random(500) < 0.2
         flagged = random.random(500) < np.where(ill, 0.9, 0.2)
         seen = random.random(500) < np.where(flagged, 0.8, 0.3)
-        cells = [int((seen & (ill == a) & (flagged == b)).sum()) for a, b in ((0, 0), (0, 1), (1, 0), (1, 1))]
-        found = corrected_rates(
-            VerifiedFilms(*cells, flagged=int(flagged.sum()), passed=int((~flagged).sum()))
+        tn, fp, fn, tp = (
+            int((seen & (ill == truly) & (flagged == decided)).sum())
+            for truly in (False, True)
+            for decided in (False, True)
         )
+        found = corrected_rates(VerifiedFilms(tn, fp, fn, tp, int(flagged.sum()), int((~flagged).sum())))
         assert found is not None
         held += [
             each.interval.low <= truth <= each.interval.high

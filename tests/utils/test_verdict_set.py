@@ -98,7 +98,7 @@ def test_cases_with_a_verdict_become_a_set_by_patient_without_copies(home: Path,
     assert patients[pseudonym(11)] == patients[pseudonym(12)] == patients[pseudonym(30)]
     assert len(set(patients.values())) == 15
     for method in ("edges", "blocks", "patients"):
-        training, validation = hold_out(dataset.films, method=method)  # type: ignore[arg-type]
+        training, validation = hold_out(dataset.films, method=method)
         assert not {film.patient for film in training} & {film.patient for film in validation}
 
     facts = uploads.facts_of(upload.folder)
