@@ -20,6 +20,7 @@ LIMITED = "records-limited"
 DAYS = "records-days"
 HEAT = "records-heat"
 PSEUDONYM = "records-pseudonym"
+SEEN = "records-seen"  # the choices in force when the screen was last drawn
 ASKED = "records-asked"  # the case that is to be deleted, until it is confirmed
 SAID = "records-said"  # what came of the last action, said once: (words, whether it went well)
 STANDARD_DAYS = 365
@@ -77,10 +78,18 @@ def said() -> None:
 def what_is_saved(made: Choices, now: datetime) -> None:
     st.markdown("#### What is saved")
     st.caption("Holds for everybody from their next film on. Cases that are stored stay as they are.")
-    st.session_state.setdefault(SAVING, made.saving)
-    st.session_state.setdefault(LIMITED, made.retention_days is not None)
-    st.session_state.setdefault(DAYS, made.retention_days or STANDARD_DAYS)
-    st.session_state.setdefault(HEAT, made.keep_heat)
+    state = st.session_state
+    in_force = {
+        SAVING: made.saving,
+        LIMITED: made.retention_days is not None,
+        DAYS: made.retention_days or STANDARD_DAYS,
+        HEAT: made.keep_heat,
+    }
+    changed = state.get(SEEN, in_force) != in_force  # by somebody else, or on this very screen
+    state[SEEN] = in_force
+    for name, value in in_force.items():
+        if changed or name not in state:
+            state[name] = value
     saving = st.radio(
         "Of a film that is read on Diagnose",
         options=list(MODES),

@@ -12,9 +12,9 @@ from streamlit.testing.v1 import AppTest
 from pages.administration_parts import records
 from tests.made_cases import CLARA, film, reading, save
 from utils import cases, database, film_store
-from utils.choices import Choices, get_choices
+from utils.choices import Choices, change_choices, get_choices
 from utils.database import transaction
-from utils.people import Person
+from utils.people import LOCAL, Person
 from utils.permissions import Forbidden, Role
 from utils.session import Screen
 from utils.tables import Case
@@ -56,6 +56,11 @@ def test_the_section(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert get_choices() == Choices(saving="films")
     assert not app.error and "hold from now on" in app.success[0].value
 
+    change_choices(who=LOCAL, saving="records")
+    app.run()
+    assert app.radio(key=records.SAVING).value == "records", "somebody else has changed it meanwhile"
+    change_choices(who=LOCAL, saving="films")
+    app.run()
     names = [save(reading(number), pixels=film(number)).pseudonym for number in range(3)]
     with transaction() as session:
         old = session.scalars(select(Case).where(Case.pseudonym == names[0])).one()
