@@ -24,7 +24,7 @@ from model.neighbours import Part, Reference
 from model.registry import Predictions, Version, VersionError
 from pages.live_parts import common
 from pages.live_parts.agreement import figure
-from utils import charts, live, live_charts, look
+from utils import certainty, charts, live, live_charts, look
 from utils.live import Recent
 from utils.session import Screen
 
@@ -126,7 +126,7 @@ def _made_with(version: Version) -> tuple[Predictions | None, Reference | None, 
     except VersionError as error:
         problems.append(str(error))
     try:
-        features = Reference.load(version)
+        features = certainty.reference(version)
         if features is None:
             problems.append(
                 f"Version {version.name} holds no features of its training films: 'python -m model features' writes "
@@ -138,7 +138,7 @@ def _made_with(version: Version) -> tuple[Predictions | None, Reference | None, 
 
 
 def _stamp(version: Version, recent: Recent) -> str:
-    digest = hashlib.sha256(f"{version.card.sha256} {version.name}".encode())
+    digest = hashlib.sha256(f"{version.name} {certainty.features_stamp(version)}".encode())
     for array in (recent.probabilities, recent.pooled):
         digest.update(np.ascontiguousarray(array).tobytes())
     return digest.hexdigest()
