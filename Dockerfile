@@ -1,11 +1,12 @@
 # The app in a container: `docker compose up`, or
 #   docker build -t pneumoscope . && docker run -p 127.0.0.1:8501:8501 -v pneumoscope:/var/lib/pneumoscope pneumoscope
+# It asks for a sign-in. The code that makes the first account stands in the container's log (docs/operating.md).
 
 FROM python:3.12-slim AS environment
 ENV PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_CACHE_DIR=1
 RUN python -m venv /opt/venv
-COPY requirements.txt /tmp/requirements.txt
-RUN /opt/venv/bin/pip install --quiet --requirement /tmp/requirements.txt
+COPY requirements.txt requirements-openid.txt /tmp/
+RUN /opt/venv/bin/pip install --quiet --requirement /tmp/requirements.txt --requirement /tmp/requirements-openid.txt
 
 FROM python:3.12-slim
 LABEL org.opencontainers.image.title="Pneumoscope" \
@@ -22,7 +23,8 @@ COPY utils utils
 COPY pages pages
 COPY app.py ./
 
-# Inside the container the server listens on all addresses: what reaches it is decided by how the port is published.
+# Inside the container the server listens on all addresses, so that it always asks for a sign-in. No secret belongs in
+# the image: they come through the environment when it is started.
 # The browser's address is named so that Streamlit does not ask the internet for its own.
 ENV PATH=/opt/venv/bin:$PATH \
     PYTHONUNBUFFERED=1 \
