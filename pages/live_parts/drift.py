@@ -30,7 +30,6 @@ from utils.session import Screen
 
 _NAMES = {"probabilities": "Probabilities", "features": "Features"}
 _BESIDE = {"probabilities": "the validation films", "features": "the training films"}
-_MEASURES = {"probabilities": "Kolmogorov-Smirnov distance", "features": "squared MMD"}
 
 
 def show(screen: Screen) -> None:
@@ -75,7 +74,8 @@ def show(screen: Screen) -> None:
             alt="Share of films up to each probability, here and among validation films.",
         )
     st.caption(
-        "Features are what the network makes of a film before it decides. A difference counts where chance gives it "
+        "Features are what the network makes of a film before it decides. Distances: Kolmogorov-Smirnov for "
+        "probabilities, squared maximum mean discrepancy for features. A difference counts where chance gives it "
         f"less often than {SIGNIFICANT:.0%} of the time (p corrected for looking at two things) and where it is as "
         "large as the limit. Looked at every day, one of these warnings may still come by chance once in a while. No "
         "drift does not mean that the network is right: that is what verdicts are for."
@@ -90,8 +90,8 @@ def verdict(found: tuple[Drift, ...]) -> None:
         beside = " and ".join(_BESIDE[each.kind] for each in warned)
         st.warning(
             f"**The films here differ from those the network was made with.** Their {what} lie apart from {beside} by "
-            "more than chance and more than another share of pneumonia explains. A new machine, other exposure or "
-            "processing, another age of the patients can be the reason. Look at recent films and at the "
+            "more than chance and more than another share of pneumonia explains. A new machine, other borders or "
+            "cropping, another age of the patients can be the reason. Look at recent films and at the "
             "disagreements, and have more of the films verified before you rely on the figures.",
             icon=":material/warning:",
         )
@@ -113,7 +113,7 @@ def _row(each: Drift) -> dict[str, str]:
         "What": f"{_NAMES[each.kind]}, beside {_BESIDE[each.kind]}",
         "Films": f"{each.films:,}",
         "Found": words,
-        "Distance": f"{each.distance:.3f} (limit {each.limit:.3f}; {_MEASURES[each.kind]})",
+        "Distance": f"{each.distance:.3f}, limit {each.limit:.3f}",
         "p": p_value,
     }
 
