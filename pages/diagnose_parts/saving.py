@@ -178,7 +178,7 @@ def heat_button(reading: Reading, heat: NDArray[np.float32]) -> None:
     if found is None or reading.key in _state().waiting:
         return
     st.button(
-        "Kept with the case" if found.heat else "Keep with the case",
+        "Map kept" if found.heat else "Keep map",
         icon=":material/bookmark_added:" if found.heat else ":material/bookmark_add:",
         key="map-keep",
         help="Keeps this map with the case, for whoever opens it later. Asked for again, it replaces the one kept.",
