@@ -18,6 +18,7 @@ import hashlib
 import io
 import json
 import math
+import os
 import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -467,6 +468,9 @@ def main(arguments: list[str] | None = None) -> int:
                 write_csv(stream)
     except (DatabaseError, SettingsError) as error:
         print(error, file=sys.stderr)
+        return 1
+    except BrokenPipeError:  # whoever reads has seen enough, as `| head` has
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     except OSError as error:
         print(f"{chosen.out} cannot be written: {error.strerror}.", file=sys.stderr)

@@ -147,7 +147,9 @@ class Guard:
                 sign_in_pages.refusal("Not available", str(error), status=503),
             )
             return
-        if signed is not None and not signed.must_change:
+        # Streamlit looks at a socket's origin, too, but asks the internet for its own address where it is another one.
+        ours = scope["type"] == "http" or "origin" not in connection.headers or _is_own(connection)
+        if signed is not None and not signed.must_change and ours:
             await self.app(scope, receive, send)
         elif scope["type"] == "http" and "text/html" in connection.headers.get("accept", ""):
             wanted = quote(path + (f"?{connection.url.query}" if connection.url.query else ""), safe="")
@@ -452,12 +454,16 @@ async def _form(request: Request) -> dict[str, str]:
     return {name: values[-1] for name, values in fields.items()}
 
 
-def _is_own(request: Request) -> bool:
+def _is_own(request: HTTPConnection) -> bool:
     """Whether a form comes from one of our own pages: browsers name the origin, and no page can change that."""
     origin = request.headers.get("origin")
     if origin is None:
         return request.headers.get("sec-fetch-site") == "same-origin"
-    return bool(urlsplit(origin).netloc) and urlsplit(origin).netloc == request.headers.get("host")
+    try:
+        host = urlsplit(origin).netloc
+    except ValueError:
+        return False
+    return bool(host) and host == request.headers.get("host")
 
 
 def _is_local(connection: HTTPConnection) -> bool:
