@@ -178,6 +178,7 @@ def _sqlite(url: URL) -> Engine:
     def prepare(connection: Any, record: object) -> None:
         connection.execute("PRAGMA journal_mode = WAL")
         connection.execute("PRAGMA synchronous = FULL")  # what was committed survives a power cut
+        connection.execute("PRAGMA secure_delete = ON")  # what was deleted is overwritten with zeros
 
     @event.listens_for(engine, "begin")
     def begin(connection: Connection) -> None:

@@ -8,7 +8,7 @@ import pandas
 import streamlit as st
 
 from pages.diagnose_parts import common, saving, where
-from utils import look
+from utils import audit_trail, look, people
 from utils.decisions import PNEUMONIA, decide
 from utils.readings import Certainty, Entry, Worklist, readings_csv
 
@@ -80,16 +80,19 @@ def table(good: Sequence[Entry], *, threshold: float, certain: Certainty | None)
 
 def actions(worklist: Worklist, *, threshold: float, certain: Certainty | None) -> None:
     """The list as CSV, and away with it."""
+    entries, cases, who = tuple(worklist.entries), saving.known_cases(), people.later()
+
+    def taken() -> bytes:
+        # Runs when the button is pressed, in a thread of its own. File names stand beside pseudonyms here only.
+        audit_trail.record(
+            "export", who=who(), subject="readings", after={"films": len(entries), "threshold": threshold}
+        )
+        return readings_csv(entries, worklist.readings, threshold=threshold, certainty=certain, cases=cases)
+
     with st.container(horizontal=True):
         st.download_button(
             "Download CSV",
-            data=readings_csv(
-                worklist.entries,
-                worklist.readings,
-                threshold=threshold,
-                certainty=certain,
-                cases=saving.known_cases(),
-            ),
+            data=taken,
             file_name="pneumoscope.csv",
             mime="text/csv",
             icon=":material/download:",

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import io
+import json
 import re
+import sqlite3
 from collections.abc import Callable
 from pathlib import Path
 
@@ -128,6 +131,9 @@ def test_a_corrupt_file_among_good_ones(server: Server, open_page: Open) -> None
     assert [row["file"] for row in rows] == ["one.png", "broken.png", "letter.jpg", "'=two.png"]
     assert [bool(row["probability"]) for row in rows] == [True, False, False, True]
     assert not any("one.png" in line or "letter" in line for line in server.log.read_text().splitlines())
+    with contextlib.closing(sqlite3.connect(server.log.parent / "home" / "pneumoscope.db")) as records:
+        taken = records.execute("SELECT after FROM audit_lines WHERE event = 'export'").fetchall()
+    assert json.loads(taken[-1][0])["films"] == 4
     page.get_by_role("button", name="Clear the list").click()
     expect(page.get_by_text("No film yet").first).to_be_visible()
     assert server.complaints() == []

@@ -191,6 +191,17 @@ def test_a_full_disk(home: Path) -> None:
     assert names() == ["before", "large"]
 
 
+def test_what_was_deleted_is_not_in_the_file_any_more(home: Path) -> None:
+    put("kept")
+    put("note", "Seen by nobody else")
+    with transaction() as session:
+        session.execute(delete(Choice).where(Choice.name == "note"))
+    database.close()
+    assert names() == ["kept"]
+    database.close()
+    assert not any(b"Seen by nobody else" in path.read_bytes() for path in home.iterdir())
+
+
 def test_a_full_database(home: Path) -> None:
     put("before")
 
