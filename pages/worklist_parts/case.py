@@ -35,7 +35,7 @@ def show(pseudonym: str, screen: Screen) -> None:
     with left:
         looked_at = film.show(view, version, screen)
     with right:
-        film.answer(looked_at, view, version)
+        film.answer(looked_at, view, version, threshold=screen.threshold)
         verdict.show(view, screen)
         reports.show_case(view.pseudonym, screen)
     more(looked_at, view)

@@ -195,7 +195,7 @@ def _keep(pseudonym: str, heat: NDArray[np.float32], probability: float | None) 
     common.say("The map is kept with the case.")
 
 
-def answer(looked: Looked, view: CaseView, version: Version | None) -> None:
+def answer(looked: Looked, view: CaseView, version: Version | None, *, threshold: float) -> None:
     """What the network said, at the threshold of now; what was said when it read the film stands in the history."""
     with st.container(key="worklist-answer"):
         if view.probability is None:
@@ -206,7 +206,7 @@ def answer(looked: Looked, view: CaseView, version: Version | None) -> None:
         st.html(
             look.answer(
                 view.probability,
-                threshold=looked.opened.threshold if looked.opened else view.threshold,
+                threshold=threshold,
                 rates="",
                 certainty=(sure, certain.rule.error_rate) if certain and sure else None,
                 record=view.record,

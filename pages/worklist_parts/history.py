@@ -7,7 +7,7 @@ from typing import Any
 import streamlit as st
 
 from utils import look
-from utils.cases import CaseView
+from utils.cases import CaseView, ReadingView
 from utils.decisions import SHAPES, format_probability
 
 
@@ -41,19 +41,24 @@ def readings(view: CaseView) -> None:
     st.table(
         [
             {
-                "When": f"{reading.when.astimezone():%d %b %Y, %H:%M}",
+                "When": look.plain(f"{reading.when.astimezone():%d %b %Y, %H:%M}, {reading.by}"),
                 "Version": look.plain(reading.version),
-                "Probability": "–"
-                if reading.probability is None
-                else look.plain(format_probability(reading.probability, threshold=reading.threshold)),
-                "Decision then": f"{SHAPES[reading.decision]} {reading.decision} (threshold {reading.threshold:.3f})",
-                "By": look.plain(reading.by),
+                "Found": look.plain(found(reading)),
             }
             for reading in reversed(view.readings)
         ],
         hide_index=True,
         border="horizontal",
     )
+
+
+def found(reading: ReadingView) -> str:
+    """What one reading found, decided as at its time: "0.873: ▲ PNEUMONIA at threshold 0.370"."""
+    decision = f"{SHAPES[reading.decision]} {reading.decision}"
+    if reading.probability is None:
+        return decision
+    probability = format_probability(reading.probability, threshold=reading.threshold)
+    return f"{probability}: {decision} at threshold {reading.threshold:.3f}"
 
 
 def changes(view: CaseView) -> None:
@@ -64,8 +69,7 @@ def changes(view: CaseView) -> None:
     st.table(
         [
             {
-                "When": f"{change.when.astimezone():%d %b %Y, %H:%M}",
-                "By": look.plain(change.by),
+                "When": look.plain(f"{change.when.astimezone():%d %b %Y, %H:%M}, {change.by}"),
                 "What": look.plain(in_words(change.before, change.after)),
             }
             for change in reversed(view.changes)

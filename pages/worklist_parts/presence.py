@@ -6,6 +6,7 @@ import streamlit as st
 
 from pages.worklist_parts import common
 from utils import look, openings, people
+from utils.openings import Around
 from utils.permissions import Forbidden
 
 
@@ -29,15 +30,22 @@ def show(pseudonym: str, revision: int) -> None:
         return
     if around.revision > revision:
         st.rerun()
-    names = [look.plain(title) for title in around.others]
-    if around.myself:
-        names.append("you, in another window,")
-    if names:
-        verb = "has" if len(names) == 1 and not around.myself else "have"
-        st.markdown(f":material/group: **{_joined(names)} {verb} this case open too.**")
+    if around.others or around.myself:
+        st.markdown(f":material/group: **{look.plain(in_words(around))}**")
     else:
         st.caption(":material/person: Nobody else has this case open.")
 
 
-def _joined(names: list[str]) -> str:
-    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
+def in_words(around: Around) -> str:
+    """Who has the case open, in a sentence.
+
+    >>> in_words(Around(("Dr Meier",), False, 1))
+    'Dr Meier has this case open too.'
+    """
+    *names, last = around.others or ("",)
+    people = f"{', '.join(names)} and {last}" if names else last
+    if not around.myself:
+        return f"{people} {'have' if names else 'has'} this case open too."
+    if not people:
+        return "You have this case open in another window too."
+    return f"{people} {'have' if names else 'has'} this case open too, and you in another window."

@@ -118,8 +118,9 @@ def test_from_nothing_through_the_list_to_the_last_verdict(home: Path) -> None:
 def test_what_is_typed_outlives_a_conflict_and_a_database_that_is_gone(home: Path) -> None:
     add_cases({"probability": 0.9}, {"probability": 0.2})
     openings.look(pseudonym(1), browser="carls", who=CARL)
+    openings.look(pseudonym(1), browser="of-the-same-person", who=LOCAL)
     app = screen(pseudonym(1).lower())
-    assert "Dr Carl has this case open too." in words(app)
+    assert "Dr Carl has this case open too, and you in another window." in words(app)
     app.button(key=KEYS[NORMAL]).click()
     ran(app)
 
