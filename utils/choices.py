@@ -28,6 +28,10 @@ _seen: set[Path] = set()
 """Files of databases that this process has seen."""
 
 
+IDLE_MINUTES = (5, 720)
+"""Least and most of `Choices.idle_minutes`."""
+
+
 class ChoiceError(ValueError):
     """A choice that cannot be made; one sentence."""
 
@@ -47,7 +51,7 @@ class Choices(BaseModel):
     saving: Saving = "off"
     retention_days: int | None = Field(default=None, ge=1, le=36_500)
     keep_heat: bool = False
-    idle_minutes: int = Field(default=30, ge=5, le=720)
+    idle_minutes: int = Field(default=30, ge=IDLE_MINUTES[0], le=IDLE_MINUTES[1])
 
 
 def get_choices() -> Choices:

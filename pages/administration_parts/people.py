@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 
 import streamlit as st
 
-from utils import accounts, look, people, session, sign_ins
+from utils import accounts, choices, look, people, session, sign_ins
 from utils.accounts import AccountError, Listed
 from utils.permissions import PERMITTED, Action, Role
 from utils.session import Screen
@@ -17,6 +17,7 @@ CHOSEN = "people-chosen"
 SAID = "people-said"
 PROBLEM = "people-problem"
 GIVEN = "people-given"
+IDLE = "people-idle"
 
 
 def show(screen: Screen) -> None:
@@ -45,6 +46,7 @@ def show(screen: Screen) -> None:
             change_account(listed)
         else:
             st.info("There is no account yet.", icon=":material/info:")
+    idle_time()
     with st.expander("What each role permits"):
         st.table(
             [
@@ -154,6 +156,29 @@ def change_account(listed: list[Listed]) -> None:
 def _key(each: Listed, field: str) -> str:
     """Another account, or the same one changed elsewhere, starts with its own values."""
     return f"people-{field}-{each.id}-{accounts.revision_of(each)}"
+
+
+def idle_time() -> None:
+    st.session_state[IDLE] = int(sign_ins.idle_time().total_seconds() // 60)
+    st.number_input(
+        "Minutes without a touch until somebody is signed out",
+        *choices.IDLE_MINUTES,
+        step=5,
+        key=IDLE,
+        on_change=change_idle_time,
+        width=380,
+        help="Holds for everybody at once. Whatever is chosen, a sign-in ends after "
+        f"{sign_ins.LONGEST.seconds // 3600} hours.",
+    )
+
+
+def change_idle_time() -> None:
+    def act() -> None:
+        minutes = int(st.session_state[IDLE])
+        choices.change_choices(who=people.current(), idle_minutes=minutes)
+        st.session_state[SAID] = f"Whoever touches nothing for {minutes} minutes is signed out."
+
+    attempt(act)
 
 
 def save(each: Listed) -> None:

@@ -248,6 +248,7 @@ def test_a_technicians_callbacks_do_nothing(sign_in_as: SignInAs, home: Path) ->
         people_part.NAME: "made-here",
         people_part.TITLE: "",
         people_part.ROLES: [Role.ADMIN],
+        people_part.IDLE: 720,
     }
     for key, value in state.items():
         st.session_state[key] = value
@@ -265,6 +266,7 @@ def test_a_technicians_callbacks_do_nothing(sign_in_as: SignInAs, home: Path) ->
         lambda: people_part.save(technician),
         lambda: people_part.renew(technician),
         lambda: people_part.unlock(technician),
+        people_part.change_idle_time,
     )
     for callback in callbacks:
         callback()
