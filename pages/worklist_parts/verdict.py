@@ -12,7 +12,7 @@ import streamlit as st
 
 from pages.worklist_parts import common, history
 from utils import cases, look, people, session
-from utils.cases import LONGEST_NOTE, VERDICTS, CaseError, CaseView, NoSuchCase
+from utils.cases import LONGEST_NOTE, CaseError, CaseView, NoSuchCase
 from utils.decisions import CANNOT_TELL, NORMAL, PNEUMONIA, SHAPES
 from utils.permissions import Action
 from utils.session import Screen
@@ -90,7 +90,17 @@ def show(view: CaseView, screen: Screen) -> None:
         return
     draft = draft_of(view)
     keep_typed(view.pseudonym)  # what the browser has just sent
-    st.markdown(given(view))
+    with st.container(horizontal=True, vertical_alignment="center", key="worklist-given"):
+        st.markdown(given(view), width="stretch")
+        st.button(
+            "Take back",
+            icon=":material/undo:",
+            type="tertiary",
+            disabled=draft.verdict is None,
+            on_click=choose,
+            args=(view.pseudonym, None),
+            help="No verdict, once that is saved.",
+        )
     changed(view, draft)
     with st.container(horizontal=True, gap="xsmall", key="worklist-verdicts"):
         for verdict in (PNEUMONIA, NORMAL, CANNOT_TELL):
@@ -101,7 +111,6 @@ def show(view: CaseView, screen: Screen) -> None:
                 shortcut=KEYS[verdict],
                 on_click=choose,
                 args=(view.pseudonym, verdict),
-                help="Chosen; press again to take it back." if draft.verdict == verdict else None,
             )
     key = _key(view.pseudonym)
     st.session_state.setdefault(key, draft.note)
@@ -143,11 +152,12 @@ def given(view: CaseView) -> str:
     return f"**{SHAPES[view.verdict]} {view.verdict}**, by {by} on {when}."
 
 
-def choose(pseudonym: str, verdict: str) -> None:
+def choose(pseudonym: str, verdict: str | None) -> None:
+    """Put a verdict into the draft. The same once more changes nothing: a key may be held down, or hit twice."""
     keep_typed(pseudonym)
     draft = drafts().get(pseudonym)
-    if draft is not None and verdict in VERDICTS:
-        draft.verdict = None if draft.verdict == verdict else verdict
+    if draft is not None:
+        draft.verdict = verdict
 
 
 def save(pseudonym: str, threshold: float | None) -> None:

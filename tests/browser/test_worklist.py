@@ -90,6 +90,11 @@ def test_two_clinicians_in_one_case(department: Server, open_page: Open) -> None
     expect(clara.get_by_text("log-odds for pneumonia")).to_be_visible()
     expect(film).not_to_have_attribute("src", alone)
     settle(clara)
+    button(clara, "Keep this map with the case").click()
+    expect(button(clara, "Keep this map with the case")).to_have_count(0)
+    settle(clara)
+    assert cases.open_case(pseudonym(1), who=LOCAL).heat is not None
+    expect(clara.get_by_text("Changed while you had this case open.")).to_have_count(0)
 
     # Clara types, every shortcut among the letters; Carl is quicker, and goes on to the next case by keys alone.
     note = clara.get_by_label("Note")
@@ -109,7 +114,9 @@ def test_two_clinicians_in_one_case(department: Server, open_page: Open) -> None
     settle(clara)
     note.press("Tab")
     expect(clara.get_by_text("Yours is below, and not saved.")).to_be_visible()
+    settle(clara)
     button(clara, "NORMAL").click()
+    expect(clara.locator("[data-testid=stBaseButton-primary]").filter(has_text="NORMAL")).to_be_visible()
     settle(clara)
     button(clara, "Save Shortcut V").click()
     expect(clara.get_by_text("What you typed is still here.")).to_be_visible()

@@ -113,6 +113,10 @@ def test_from_nothing_through_the_list_to_the_last_verdict(home: Path) -> None:
     assert cases.open_case(pseudonym(1), who=LOCAL).verdict == CANNOT_TELL
     press(app, "Show all cases")
     assert len(listed(app)) == 5
+    press(app, "Open the first")
+    press(app, f"Delete {pseudonym(2)}")
+    assert f"Case {pseudonym(2)} is deleted." in words(app)
+    assert pseudonym(2) not in listed(app)
 
 
 def test_what_is_typed_outlives_a_conflict_and_a_database_that_is_gone(home: Path) -> None:
@@ -136,6 +140,10 @@ def test_what_is_typed_outlives_a_conflict_and_a_database_that_is_gone(home: Pat
     assert (view.verdict, view.note) == (PNEUMONIA, "Look *again*"), "nothing unseen is overwritten"
 
     press(app, "Go on with mine")
+    press(app, "Take back")
+    for _ in range(2):
+        app.button(key=KEYS[NORMAL]).click()
+        ran(app)
     file, away = home / database.FILE, home / "away"
     away.mkdir()
     for part in home.glob(f"{database.FILE}*"):
