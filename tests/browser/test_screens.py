@@ -181,7 +181,7 @@ def test_a_cold_server_asked_straight_for_metrics(
         expect(page.get_by_role("heading", name="Metrics")).to_be_visible()
         expect(page).to_have_url(re.compile("/metrics"))
         menu = page.get_by_test_id("stSidebarNavLink")
-        expect(menu).to_have_count(6)
+        expect(menu).to_have_count(9)
         expect(menu.first).to_contain_text("Diagnose")
         if "threshold" in path:
             expect(page.get_by_test_id("stSliderThumbValue")).to_have_text("0.370")
