@@ -81,8 +81,8 @@ def rest(pseudonym: str) -> None:
 
 def show(view: CaseView, screen: Screen) -> None:
     """The verdict as it is, and the form for whoever may give it."""
-    st.html(look.label("Verdict"))
     if not screen.person.may(Action.GIVE_VERDICT):
+        st.html(look.label("Verdict"))
         st.markdown(given(view))
         if view.note:
             st.text(view.note)
@@ -91,7 +91,8 @@ def show(view: CaseView, screen: Screen) -> None:
     draft = draft_of(view)
     keep_typed(view.pseudonym)  # what the browser has just sent
     with st.container(horizontal=True, vertical_alignment="center", key="worklist-given"):
-        st.markdown(given(view), width="stretch")
+        st.html(look.label("Verdict"), width="content")
+        st.space("stretch")
         st.button(
             "Take back",
             icon=":material/undo:",
@@ -101,6 +102,7 @@ def show(view: CaseView, screen: Screen) -> None:
             args=(view.pseudonym, None),
             help="No verdict, once that is saved.",
         )
+    st.markdown(given(view))
     changed(view, draft)
     with st.container(horizontal=True, gap="xsmall", key="worklist-verdicts"):
         for verdict in (PNEUMONIA, NORMAL, CANNOT_TELL):
