@@ -182,7 +182,7 @@ def card(rows: list[Listed], place: Place) -> None:
         )
         st.download_button(
             "Version as ZIP",
-            data=lambda: packed(each),
+            data=session.exported(lambda: packed(each), subject=base.name),
             file_name=f"{base.name}.zip",
             mime="application/zip",
             icon=":material/folder_zip:",

@@ -230,6 +230,25 @@ def on_record(
         yield person
 
 
+def exported(
+    make: Callable[[], bytes], *, subject: str, after: Mapping[str, Any] | None = None
+) -> Callable[[], bytes]:
+    """What a download button takes where the audit trail has to tell who took it: first the line, then the bytes.
+
+    Args:
+        make: makes the bytes, when the button is pressed, in a thread of its own.
+        subject: what is taken.
+        after: more of it.
+    """
+    person = people.later()
+
+    def data() -> bytes:
+        audit_trail.record("export", who=person(), subject=subject, after=after)
+        return make()
+
+    return data
+
+
 def who_field(label: str, **options: Any) -> str:
     """A field for the name of whoever does something; filled in and closed where somebody is signed in.
 

@@ -7,13 +7,14 @@ buttons until the page changes next: nothing of them enters the session's state 
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
 
 import streamlit as st
 
 from model.films import ImageError
 from model.registry import Version
-from utils import department, evidence
+from utils import department, evidence, session
 from utils.decisions import CANNOT_TELL
 from utils.dropped import let_go
 from utils.readings import Reading, content_key
@@ -82,7 +83,7 @@ def panel(reading: Reading, version: Version, threshold: float) -> None:
         for label, attribute, name, help_text in FILES:
             st.download_button(
                 label,
-                data=getattr(results, attribute),
+                data=session.exported(partial(getattr, results, attribute), subject=f"DICOM result, {label}"),
                 file_name=name,
                 mime="application/dicom",
                 icon=":material/download:",

@@ -8,7 +8,7 @@ import pandas
 import streamlit as st
 
 from pages.diagnose_parts import common, saving, where
-from utils import audit_trail, look, people
+from utils import look, session
 from utils.decisions import PNEUMONIA, decide
 from utils.readings import Certainty, Entry, Worklist, readings_csv
 
@@ -80,19 +80,18 @@ def table(good: Sequence[Entry], *, threshold: float, certain: Certainty | None)
 
 def actions(worklist: Worklist, *, threshold: float, certain: Certainty | None) -> None:
     """The list as CSV, and away with it."""
-    entries, cases, who = tuple(worklist.entries), saving.known_cases(), people.later()
+    entries, cases = tuple(worklist.entries), saving.known_cases()
 
-    def taken() -> bytes:
-        # Runs when the button is pressed, in a thread of its own. File names stand beside pseudonyms here only.
-        audit_trail.record(
-            "export", who=who(), subject="readings", after={"films": len(entries), "threshold": threshold}
-        )
+    def table_of_readings() -> bytes:
         return readings_csv(entries, worklist.readings, threshold=threshold, certainty=certain, cases=cases)
 
     with st.container(horizontal=True):
         st.download_button(
             "Download CSV",
-            data=taken,
+            # File names stand beside pseudonyms here only.
+            data=session.exported(
+                table_of_readings, subject="readings", after={"films": len(entries), "threshold": threshold}
+            ),
             file_name="pneumoscope.csv",
             mime="text/csv",
             icon=":material/download:",

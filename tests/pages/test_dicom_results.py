@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import logging
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,7 @@ from model.calibration import Calibration
 from model.films import Window, read_xray
 from model.registry import RELEASED, Version, scan_versions
 from tests.model import dicom_films as made
+from utils.audit_trail import Wanted, search
 from utils.readings import Reading, content_key
 
 STUDY: dict[str, Any] = {
@@ -66,13 +68,18 @@ class Downloads:
         button = streamlit.download_button
 
         def watched(label: str, **options: Any) -> bool:
-            self.files[options["file_name"]] = options["data"]
+            self.files[options["file_name"]] = options["data"]()  # as when the button is pressed
             return button(label, **options)
 
         monkeypatch.setattr(streamlit, "download_button", watched)
 
     def read(self, name: str) -> Any:
         return pydicom.dcmread(io.BytesIO(self.files[name]))
+
+
+@pytest.fixture(autouse=True)
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PNEUMOSCOPE_HOME", str(tmp_path / "home"))
 
 
 @pytest.fixture
@@ -104,6 +111,8 @@ def test_the_films_own_file_makes_two_downloads(version: Version, downloads: Dow
     drop(app, DATA)
     assert len(app.get("download_button")) == 2
     assert set(downloads.files) == {"pneumoscope-heat-map.dcm", "pneumoscope-report.dcm"}
+    lines = search(Wanted(event="export")).lines
+    assert {line.subject for line in lines} == {"DICOM result, Heat map", "DICOM result, Report"}
     capture, report = (downloads.read(f"pneumoscope-{name}.dcm") for name in ("heat-map", "report"))
     for result in (capture, report):
         assert (result.StudyInstanceUID, str(result.PatientName)) == ("1.2.3.9", "Secret^Name")
