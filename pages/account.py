@@ -9,7 +9,7 @@ import streamlit as st
 from utils import look, people, session, sign_ins
 from utils.database import DatabaseError
 from utils.decisions import ASSISTS
-from utils.permissions import PERMITTED, Action, Role
+from utils.permissions import PERMITTED, Action, Role, SignedOut
 
 screen = session.enter("Account", None)
 
@@ -45,7 +45,7 @@ def ways_out() -> None:
     """To the pages outside of the screens, which alone can change a cookie."""
     try:
         signed = sign_ins.signed_in(people.cookie(), address=screen.person.address, now=datetime.now(UTC))
-    except (people.SignedOut, DatabaseError) as error:
+    except (SignedOut, DatabaseError) as error:
         st.error(str(error), icon=":material/error:")
         return
     change = "" if signed.openid else '<a href="sign-in/password">Change password</a> · '

@@ -12,8 +12,7 @@ from model.quality import Remark
 from utils import cases
 from utils.cases import Saved
 from utils.decisions import PNEUMONIA
-from utils.people import Person
-from utils.permissions import Role
+from utils.permissions import Person, Role
 from utils.readings import Reading
 
 TINA = Person("tina", "Tina", frozenset({Role.TECHNICIAN}), address="10.0.0.7")

@@ -12,8 +12,7 @@ from argon2.profiles import CHEAPEST
 from streamlit.runtime.context import ContextProxy, StreamlitCookies
 
 from utils import accounts, database, passwords, people, sign_ins
-from utils.people import LOCAL, Person
-from utils.permissions import Role
+from utils.permissions import LOCAL, Person, Role
 
 PASSWORD = "correct horse battery"
 SignInAs = Callable[..., Person]

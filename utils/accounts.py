@@ -18,8 +18,7 @@ from sqlalchemy.orm import Session
 
 from utils import audit_trail, passwords
 from utils.database import DatabaseError, snapshot, transaction
-from utils.people import Person
-from utils.permissions import Action, Role
+from utils.permissions import Action, Person, Role
 from utils.settings import SettingsError
 from utils.sign_ins import LONGEST, as_person, end_all, idle_time, roles_of, tidy_name
 from utils.tables import Account, SignIn

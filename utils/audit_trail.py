@@ -63,7 +63,7 @@ _AT_ONCE = 1000
 
 
 class Who(Protocol):
-    """What the trail needs of `utils.people.Person`."""
+    """What the trail needs of `utils.permissions.Person`."""
 
     @property
     def name(self) -> str: ...

@@ -29,8 +29,7 @@ from utils import audit_trail, film_store, verdict_set
 from utils.database import Conflict, DatabaseError, snapshot, transaction
 from utils.decisions import CANNOT_TELL, NORMAL, NOT_JUDGED, PNEUMONIA, decide
 from utils.film_store import FilmStoreError
-from utils.people import Person
-from utils.permissions import Action
+from utils.permissions import Action, Person
 from utils.readings import Reading, corrections_in_words
 from utils.settings import SettingsError, get_settings
 from utils.tables import Case, CaseChange, CaseReading

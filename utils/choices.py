@@ -15,8 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from sqlalchemy import select
 
 from utils import audit_trail, database, film_store
-from utils.people import Person
-from utils.permissions import Action
+from utils.permissions import Action, Person
 from utils.settings import get_settings
 from utils.tables import Choice
 

@@ -27,8 +27,7 @@ from model.verification import VerifiedFilms
 from utils import database
 from utils.database import snapshot
 from utils.decisions import decide
-from utils.people import Person
-from utils.permissions import Action
+from utils.permissions import Action, Person
 from utils.settings import get_settings
 from utils.tables import Case, CaseReading
 

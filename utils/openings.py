@@ -17,7 +17,7 @@ from sqlalchemy.orm import Session
 
 from utils.cases import visible
 from utils.database import snapshot, transaction
-from utils.people import Person
+from utils.permissions import Person
 from utils.tables import Case, CaseOpening
 
 LOOK_EVERY = 4.0

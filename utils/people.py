@@ -1,76 +1,21 @@
-"""Who is at the screen, and what that person may do."""
+"""Who is at the screen."""
 
 from __future__ import annotations
 
 import ipaddress
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
 
 import streamlit as st
 
-from utils.permissions import Action, Forbidden, Role, permits, require
+from utils import sign_ins
+from utils.permissions import LOCAL, Person, SignedOut
 from utils.settings import get_sign_in_settings
-
-__all__ = [
-    "LOCAL",
-    "Forbidden",
-    "Person",
-    "SignedOut",
-    "current",
-    "guarded",
-    "is_loopback",
-    "sign_in_required",
-]
-
-
-class SignedOut(PermissionError):  # noqa: N818 - it is no error of the program
-    """Nobody is signed in; one sentence that says so."""
-
-
-@dataclass(frozen=True)
-class Person:
-    """Somebody who does something.
-
-    Attributes:
-        name: what the records keep, lower case: `Account.name`, or ``local``.
-        title: what others see.
-        roles: decide what is permitted.
-        address: from where, an IP address; empty where it is not known.
-        account: `Account.id`; None where nobody signed in.
-    """
-
-    name: str
-    title: str
-    roles: frozenset[Role]
-    address: str = ""
-    account: int | None = None
-
-    def may(self, action: Action) -> bool:
-        """Whether one of the roles permits the action."""
-        return permits(self.roles, action)
-
-    @property
-    def signature(self) -> str:
-        """What logs that people read keep: the name that others see, and which account it was."""
-        return self.title if self.account is None else f"{self.title} ({self.name})"
-
-    def require(self, action: Action) -> None:
-        """Nothing where one of the roles permits the action.
-
-        Raises:
-            Forbidden: none does; one sentence that says who may.
-        """
-        require(self.roles, action)
-
 
 guarded = threading.Event()
 """Set where `utils.server` stands in front of the screens, their uploads and their downloads in this process."""
-
-LOCAL = Person("local", "this computer", frozenset(Role))
-"""Whoever sits at this computer, where the server listens to it alone and asks for no sign-in."""
 
 
 def sign_in_required() -> bool:
@@ -122,7 +67,6 @@ def later() -> Callable[[], Person]:
 
 
 def _look_up(brought: str | None, address: str) -> Person:
-    from utils import sign_ins  # which needs this module
 
     signed = sign_ins.signed_in(brought, address=address, now=datetime.now(UTC))
     if signed.must_change:
@@ -132,7 +76,6 @@ def _look_up(brought: str | None, address: str) -> Person:
 
 def cookie() -> str | None:
     """The cookie of the sign-in that this browser brought along; None where it brought none."""
-    from utils import sign_ins
 
     return st.context.cookies.to_dict().get(sign_ins.COOKIE)
 

@@ -1,10 +1,11 @@
-"""Who may do what: three roles, and one table that every page and every handler of an action asks.
+"""Who may do what: people, three roles, and one table that every page and every handler of an action asks.
 
 A hidden button is a courtesy; what counts is `require`, called where the action is done.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from enum import StrEnum
 
 
@@ -88,3 +89,47 @@ def require(roles: frozenset[Role], action: Action) -> None:
     if not permits(roles, action):
         who = " or ".join(role.value for role in Role if action in PERMITTED[role])
         raise Forbidden(f"To {action.value} takes the role of {who}: ask your administrator.")
+
+
+class SignedOut(PermissionError):  # noqa: N818 - it is no error of the program
+    """Nobody is signed in; one sentence that says so."""
+
+
+@dataclass(frozen=True)
+class Person:
+    """Somebody who does something.
+
+    Attributes:
+        name: what the records keep, lower case: `Account.name`, or ``local``.
+        title: what others see.
+        roles: decide what is permitted.
+        address: from where, an IP address; empty where it is not known.
+        account: `Account.id`; None where nobody signed in.
+    """
+
+    name: str
+    title: str
+    roles: frozenset[Role]
+    address: str = ""
+    account: int | None = None
+
+    def may(self, action: Action) -> bool:
+        """Whether one of the roles permits the action."""
+        return permits(self.roles, action)
+
+    @property
+    def signature(self) -> str:
+        """What logs that people read keep: the name that others see, and which account it was."""
+        return self.title if self.account is None else f"{self.title} ({self.name})"
+
+    def require(self, action: Action) -> None:
+        """Nothing where one of the roles permits the action.
+
+        Raises:
+            Forbidden: none does; one sentence that says who may.
+        """
+        require(self.roles, action)
+
+
+LOCAL = Person("local", "this computer", frozenset(Role))
+"""Whoever sits at this computer, where the server listens to it alone and asks for no sign-in."""

@@ -17,8 +17,7 @@ from utils.database import snapshot
 from utils.decisions import point_at
 from utils.film_store import FilmStoreError
 from utils.paper import Pixels
-from utils.people import LOCAL, Person
-from utils.permissions import Action
+from utils.permissions import LOCAL, Action, Person
 from utils.tables import Account
 from utils.texts import Language, day, text
 from utils.worklist import GIVEN, OPEN, Filter, Sort

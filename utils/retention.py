@@ -14,7 +14,7 @@ from utils.cases import Deleted
 from utils.choices import get_choices
 from utils.database import DatabaseError
 from utils.film_store import FilmStoreError
-from utils.people import Person
+from utils.permissions import Person
 from utils.settings import SettingsError
 from utils.uploads import UploadError
 

@@ -44,7 +44,7 @@ from utils import accounts, openid, passwords, people, sign_in_pages, sign_ins
 from utils.accounts import AccountError
 from utils.database import DatabaseError
 from utils.passwords import PasswordError
-from utils.people import SignedOut
+from utils.permissions import SignedOut
 from utils.settings import SettingsError, get_settings
 from utils.sign_ins import SignedIn, SignInRefused
 

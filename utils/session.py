@@ -36,8 +36,7 @@ from model.registry import (
 from utils import audit_trail, department, look, people
 from utils.database import DatabaseError, transaction
 from utils.decisions import point_at, rates_in_words
-from utils.people import Forbidden, Person, SignedOut
-from utils.permissions import Action, Role
+from utils.permissions import Action, Forbidden, Person, Role, SignedOut
 from utils.settings import Settings, SettingsError, get_settings
 
 log = logging.getLogger(__name__)

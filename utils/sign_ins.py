@@ -22,8 +22,7 @@ from utils import audit_trail, passwords
 from utils.choices import get_choices
 from utils.database import snapshot, transaction
 from utils.passwords import PasswordError
-from utils.people import Person, SignedOut
-from utils.permissions import Role
+from utils.permissions import Person, Role, SignedOut
 from utils.settings import SettingsError, get_settings
 from utils.tables import Account, SignIn
 

@@ -206,7 +206,7 @@ class CaseOpening(Table):
 
     Attributes:
         browser: drawn at random for each session.
-        who, title: of the person, as `utils.people.Person` has them.
+        who, title: of the person, as `utils.permissions.Person` has them.
     """
 
     __tablename__ = "case_openings"

@@ -37,8 +37,7 @@ from model.scoring import ScoringCancelled
 from utils import audit_trail, database, film_store, uploads
 from utils.decisions import CANNOT_TELL
 from utils.film_store import FilmStoreError
-from utils.people import Person
-from utils.permissions import Action
+from utils.permissions import Action, Person
 from utils.settings import SettingsError
 from utils.tables import Case
 from utils.uploads import Facts, Upload, UploadError

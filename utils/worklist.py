@@ -23,8 +23,7 @@ from utils import audit_trail, openings
 from utils.cases import record_in_words, visible
 from utils.database import snapshot, transaction
 from utils.decisions import CANNOT_TELL, NORMAL, NOT_JUDGED, PNEUMONIA, decide
-from utils.people import Person
-from utils.permissions import Action
+from utils.permissions import Action, Person
 from utils.tables import Case
 
 OPEN = "open"

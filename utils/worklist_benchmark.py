@@ -27,8 +27,7 @@ from sqlalchemy import insert, select
 from utils import openings, worklist
 from utils.database import close, snapshot, transaction
 from utils.decisions import CANNOT_TELL, NORMAL, PNEUMONIA
-from utils.people import Person
-from utils.permissions import Role
+from utils.permissions import Person, Role
 from utils.tables import Case, CaseReading
 from utils.worklist import OPEN, Filter, Sort
 

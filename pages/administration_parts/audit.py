@@ -12,8 +12,7 @@ import streamlit as st
 
 from utils import audit_trail, look, people, session
 from utils.audit_trail import EVENTS, Line, Verified, Wanted
-from utils.people import Person
-from utils.permissions import Action
+from utils.permissions import Action, Person
 from utils.session import Screen
 
 WHO, EVENT, SUBJECT = "audit-who", "audit-event", "audit-subject"

@@ -11,7 +11,7 @@ from utils.cases import NoSuchCase
 from utils.choices import ChoiceError, Choices, Saving
 from utils.database import DatabaseError
 from utils.film_store import FilmStoreError
-from utils.permissions import Action, Forbidden
+from utils.permissions import Action, Forbidden, SignedOut
 from utils.session import Screen
 from utils.settings import SettingsError
 
@@ -40,7 +40,7 @@ _REASONS = (
     SettingsError,
     ChoiceError,
     NoSuchCase,
-    people.SignedOut,
+    SignedOut,
     Forbidden,
 )
 

@@ -21,8 +21,7 @@ from utils.cases import CaseError, NoSuchCase, Saved
 from utils.choices import Choices
 from utils.database import DatabaseError
 from utils.film_store import FilmStoreError
-from utils.people import Person, SignedOut
-from utils.permissions import Action, Forbidden
+from utils.permissions import Action, Forbidden, Person, SignedOut
 from utils.readings import HELD_BYTES, Reading, film_as_read
 from utils.settings import SettingsError
 

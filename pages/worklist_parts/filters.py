@@ -8,7 +8,7 @@ import streamlit as st
 
 from pages.worklist_parts import common
 from utils.decisions import CANNOT_TELL, NORMAL, NOT_JUDGED, PNEUMONIA, SHAPES
-from utils.people import Person
+from utils.permissions import Person
 from utils.settings import get_settings
 from utils.worklist import GIVEN, OPEN, Filter, Names, Sort, names
 

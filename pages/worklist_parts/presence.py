@@ -7,7 +7,7 @@ import streamlit as st
 from pages.worklist_parts import common
 from utils import look, openings, people
 from utils.openings import Around
-from utils.permissions import Forbidden
+from utils.permissions import Forbidden, SignedOut
 
 
 @st.fragment(run_every=openings.LOOK_EVERY)
@@ -23,7 +23,7 @@ def show(pseudonym: str, revision: int) -> None:
             ":material/cloud_off: The database cannot be reached at the moment. What you type stays here."
         )
         return
-    except (people.SignedOut, Forbidden):
+    except (SignedOut, Forbidden):
         st.rerun()  # the page itself says why
     if around is None:
         st.caption(":material/visibility_off: This case is gone, or not for you to see any more.")

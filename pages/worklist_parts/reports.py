@@ -9,7 +9,7 @@ import streamlit as st
 
 from utils import people, session, texts
 from utils.database import DatabaseError
-from utils.permissions import Action
+from utils.permissions import Action, Person
 from utils.session import Screen
 from utils.texts import LANGUAGES, Language
 from utils.worklist import Filter, Sort
@@ -115,7 +115,7 @@ def _language() -> Language:
     return language or "en"
 
 
-def _make(making: Callable[[people.Person], Report], *, file_name: str) -> None:
+def _make(making: Callable[[Person], Report], *, file_name: str) -> None:
     """Make a report and offer it; it is gone with the next run."""
     if not session.may(Action.MAKE_REPORT):
         return

@@ -19,8 +19,7 @@ from tests.browser.test_screens import settle
 from tests.cases import add_cases, pseudonym
 from utils import accounts, cases, database, film_store, sign_ins
 from utils.decisions import NORMAL, PNEUMONIA
-from utils.people import LOCAL
-from utils.permissions import Role
+from utils.permissions import LOCAL, Role
 from utils.tables import Account
 
 pytestmark = pytest.mark.browser

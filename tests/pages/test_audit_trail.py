@@ -14,8 +14,7 @@ from streamlit.testing.v1 import AppTest
 from pages.administration_parts import audit
 from utils.audit_trail import Wanted, add, search, verify
 from utils.database import transaction
-from utils.people import LOCAL, Person
-from utils.permissions import Forbidden, Role
+from utils.permissions import LOCAL, Forbidden, Person, Role
 from utils.tables import AuditLine
 
 EVE = Person("eve", "Eve", frozenset({Role.ADMIN}), address="10.0.0.9")
@@ -23,7 +22,7 @@ EVE = Person("eve", "Eve", frozenset({Role.ADMIN}), address="10.0.0.9")
 
 def section() -> None:
     from pages.administration_parts import audit
-    from utils.people import LOCAL
+    from utils.permissions import LOCAL
     from utils.session import Screen
 
     audit.show(Screen(version=None, problem="", threshold=0.5, person=LOCAL))

@@ -18,8 +18,7 @@ from websockets.typing import Subprotocol
 from tests.browser.conftest import Server, serve
 from tests.signing_in import PASSWORD
 from utils import accounts, audit_trail, sign_ins
-from utils.people import LOCAL
-from utils.permissions import Role
+from utils.permissions import LOCAL, Role
 
 TITLES = {
     "worklist": "Worklist",

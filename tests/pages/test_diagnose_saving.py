@@ -22,7 +22,7 @@ from tests import made_films
 from tests.model import dicom_films as made
 from utils import audit_trail, cases, database, evidence, film_store, session
 from utils.choices import change_choices
-from utils.people import LOCAL
+from utils.permissions import LOCAL
 
 APP = Path(__file__).resolve().parents[2] / "app.py"
 NAME = "Mueller_Anna_2019.png"

@@ -12,7 +12,7 @@ from utils import audit_trail, sign_ins
 
 def _section() -> None:
     from pages.administration_parts import people
-    from utils.people import LOCAL
+    from utils.permissions import LOCAL
     from utils.session import Screen
 
     people.show(Screen(version=None, problem="", threshold=0.5, person=LOCAL))

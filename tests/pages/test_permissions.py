@@ -34,8 +34,7 @@ from utils import (
     worklist,
 )
 from utils.audit_trail import Wanted
-from utils.people import Forbidden, Person, SignedOut
-from utils.permissions import PERMITTED, Action, Role
+from utils.permissions import LOCAL, PERMITTED, Action, Forbidden, Person, Role, SignedOut
 from utils.settings import PROJECT, get_settings
 
 # The table of the roles once more, written down here: ● permitted. Technician, clinician, admin.
@@ -152,7 +151,7 @@ def test_every_action_is_done_for_those_who_may_and_for_nobody_else(
                 pass
         else:
             with pytest.raises(refused), session.on_record(action, "setting", subject=action.value):
-                done.append(people.LOCAL)
+                done.append(LOCAL)
             assert not done
         assert audit_trail.search(Wanted(event="setting")).total == lines + expected
     with pytest.raises((SignedOut, ZeroDivisionError)), session.on_record(Action.SEE_METRICS, "setting"):
@@ -253,7 +252,7 @@ def test_a_technicians_callbacks_do_nothing(sign_in_as: SignInAs, home: Path) ->
     for key, value in state.items():
         st.session_state[key] = value
     now = datetime.now(UTC)
-    technician = accounts.list_accounts(who=people.LOCAL, now=now)[0]
+    technician = accounts.list_accounts(who=LOCAL, now=now)[0]
     callbacks: tuple[Callable[[], object], ...] = (
         lambda: operating._use(0.9),
         lambda: session._take_point({"rule-in": 0.9}),
@@ -273,7 +272,7 @@ def test_a_technicians_callbacks_do_nothing(sign_in_as: SignInAs, home: Path) ->
     assert {key: st.session_state[key] for key in state} == state
     assert _files(home) == before and not list_jobs(home)
     assert audit_trail.search().total == lines
-    assert accounts.list_accounts(who=people.LOCAL, now=now) == [technician]
+    assert accounts.list_accounts(who=LOCAL, now=now) == [technician]
 
 
 def test_the_name_kept_is_that_of_the_sign_in(sign_in_as: SignInAs) -> None:

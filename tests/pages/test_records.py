@@ -14,15 +14,14 @@ from tests.made_cases import CLARA, film, reading, save
 from utils import cases, database, film_store
 from utils.choices import Choices, change_choices, get_choices
 from utils.database import transaction
-from utils.people import LOCAL, Person
-from utils.permissions import Forbidden, Role
+from utils.permissions import LOCAL, Forbidden, Person, Role
 from utils.session import Screen
 from utils.tables import Case
 
 
 def section() -> None:
     from pages.administration_parts import records
-    from utils.people import LOCAL
+    from utils.permissions import LOCAL
     from utils.session import Screen
 
     records.show(Screen(version=None, problem="", threshold=0.5, person=LOCAL))

@@ -12,8 +12,7 @@ from streamlit.testing.v1 import AppTest
 from tests.cases import add_cases, pseudonym
 from utils import cases, database, openings
 from utils.decisions import CANNOT_TELL, NORMAL, PNEUMONIA
-from utils.people import LOCAL, Person
-from utils.permissions import Role
+from utils.permissions import LOCAL, Person, Role
 
 APP = Path(__file__).resolve().parents[2] / "app.py"
 CARL = Person("carl", "Dr Carl", frozenset({Role.CLINICIAN}))

@@ -18,8 +18,7 @@ from utils.audit_trail import Wanted
 from utils.choices import change_choices
 from utils.database import snapshot
 from utils.passwords import PasswordError
-from utils.people import LOCAL, Forbidden, Person, SignedOut
-from utils.permissions import Action, Role
+from utils.permissions import LOCAL, Action, Forbidden, Person, Role, SignedOut
 from utils.settings import OpenIdRule, get_settings
 from utils.sign_ins import SignInRefused
 from utils.tables import Account, SignIn

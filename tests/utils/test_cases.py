@@ -25,8 +25,7 @@ from utils.choices import change_choices
 from utils.database import DatabaseError, snapshot, transaction
 from utils.decisions import CANNOT_TELL, NORMAL, NOT_JUDGED, PNEUMONIA
 from utils.film_store import FilmStoreError
-from utils.people import LOCAL
-from utils.permissions import Forbidden
+from utils.permissions import LOCAL, Forbidden
 from utils.readings import Reading
 from utils.settings import PROJECT
 from utils.tables import AuditLine, Case, CaseReading

@@ -9,8 +9,7 @@ import pytest
 from utils import audit_trail, database, film_store
 from utils.choices import ChoiceError, Choices, change_choices, get_choices
 from utils.database import DatabaseError, transaction
-from utils.people import LOCAL, Person
-from utils.permissions import Forbidden, Role
+from utils.permissions import LOCAL, Forbidden, Person, Role
 from utils.tables import Choice
 
 

@@ -11,8 +11,7 @@ from model.verification import corrected_rates
 from tests.cases import BEGAN, NETWORK, add_cases, pseudonym
 from utils import live
 from utils.live import Performance, Tally, Wanted
-from utils.people import LOCAL, Person
-from utils.permissions import Forbidden, Role
+from utils.permissions import LOCAL, Forbidden, Person, Role
 
 N, P = "NORMAL", "PNEUMONIA"
 

@@ -12,8 +12,7 @@ from tests.cases import add_cases, picture, pseudonym
 from utils import audit_trail, cases, film_store, reporting
 from utils.database import transaction
 from utils.decisions import CANNOT_TELL, NORMAL, PNEUMONIA
-from utils.people import Forbidden, Person
-from utils.permissions import Role
+from utils.permissions import Forbidden, Person, Role
 from utils.reporting import NothingToReport
 from utils.tables import Account
 from utils.worklist import GIVEN, OPEN, Filter, Sort

@@ -19,7 +19,7 @@ from tests import made_cases as made
 from utils import cases, film_store, retention
 from utils.choices import change_choices
 from utils.database import transaction
-from utils.people import LOCAL
+from utils.permissions import LOCAL
 from utils.tables import Case
 
 old = made.save(made.reading(1), pixels=made.film(1)).pseudonym

@@ -23,8 +23,7 @@ from streamlit.web.server.starlette import starlette_app_utils
 
 from tests.signing_in import PASSWORD
 from utils import accounts, people, server, sign_ins
-from utils.people import LOCAL
-from utils.permissions import Role
+from utils.permissions import LOCAL, Role
 from utils.settings import SettingsError
 
 SECRET = "films and verdicts"

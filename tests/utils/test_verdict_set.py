@@ -15,8 +15,7 @@ from tests.cases import add_cases, picture, pseudonym
 from utils import data_sets, film_store, uploads, verdict_set
 from utils.cases import delete
 from utils.database import snapshot
-from utils.people import LOCAL, Person
-from utils.permissions import Forbidden, Role
+from utils.permissions import LOCAL, Forbidden, Person, Role
 from utils.settings import get_settings
 from utils.tables import AuditLine
 from utils.uploads import Upload, UploadError

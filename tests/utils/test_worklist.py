@@ -17,8 +17,7 @@ from utils import audit_trail, cases, openings, worklist
 from utils.database import transaction
 from utils.decisions import CANNOT_TELL, NORMAL, NOT_JUDGED, PNEUMONIA
 from utils.openings import GONE_AFTER
-from utils.people import Forbidden, Person
-from utils.permissions import Role
+from utils.permissions import Forbidden, Person, Role
 from utils.tables import CaseOpening
 from utils.worklist import GIVEN, OPEN, Filter, Sort
 
