@@ -98,3 +98,13 @@ def test_the_image_takes_all_that_the_app_is_made_of() -> None:
     assert {"app.py", "pages", "utils", "model", ".streamlit", "requirements.txt"} <= copied
     let_in = (PROJECT / ".dockerignore").read_text(encoding="utf-8").splitlines()
     assert {f"!{part}" for part in copied} <= set(let_in)
+
+
+def test_every_browser_test_is_marked() -> None:
+    files = sorted((PROJECT / "tests" / "browser").glob("test_*.py"))
+    unmarked = [
+        path.name
+        for path in files
+        if "pytestmark = pytest.mark.browser" not in path.read_text(encoding="utf-8")
+    ]
+    assert files and not unmarked

@@ -17,6 +17,8 @@ from utils import database
 if TYPE_CHECKING:
     from playwright.sync_api import Page
 
+pytestmark = pytest.mark.browser
+
 
 def test_from_the_figures_to_the_case_that_disagrees(
     tmp_path: Path, version_folder: str, open_page: Callable[..., Page], monkeypatch: pytest.MonkeyPatch

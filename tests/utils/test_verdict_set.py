@@ -27,6 +27,8 @@ N, P = "NORMAL", "PNEUMONIA"
 @pytest.fixture
 def home(department_database: str, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("PNEUMOSCOPE_FILM_KEY", film_store.make_key())
+    for name in ("PNEUMOSCOPE_DATA", "PNEUMOSCOPE_DATA_FULL_SIZE"):
+        monkeypatch.delenv(name, raising=False)  # registered sets, whose test splits would be looked through
     return get_settings().home
 
 
