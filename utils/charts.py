@@ -365,7 +365,7 @@ def reliability_figure(after: Reliability, before: Reliability | None = None) ->
         hovertemplate="%{hovertext}<extra></extra>",
         showlegend=False,
     )
-    figure.layout.update(legend=_legend_above(), hovermode="closest", **_layout())
+    figure.layout.update(legend=legend_above(), hovermode="closest", **_layout())
     figure.xaxis.update(title={"text": "Probability of pneumonia"}, anchor="y2", **_share_axis())
     figure.yaxis.update(title={"text": "Share with pneumonia"}, **_share_axis())
     most = int(after.counts.max(initial=1))
@@ -417,9 +417,7 @@ def distribution_figure(distribution: Distribution, *, threshold: float) -> go.F
     )
     top = np.maximum(top, 1) * 1.06
     _add_threshold(figure, threshold, (-top[1], top[0]))
-    figure.layout.update(
-        barmode="overlay", bargap=0, legend=_legend_above(), hovermode="closest", **_layout()
-    )
+    figure.layout.update(barmode="overlay", bargap=0, legend=legend_above(), hovermode="closest", **_layout())
     figure.xaxis.update(title={"text": "Probability of pneumonia"}, **_share_axis())
     ticks = _square_root_ticks(float(top.max()) ** 2)
     figure.yaxis.update(
@@ -463,7 +461,7 @@ def sweep_figure(sweep: Sweep, *, threshold: float) -> go.Figure:
             hovertemplate=_HOVER,
         )
     _add_threshold(figure, threshold, (0, 1))
-    figure.layout.update(legend=_legend_above(), hovermode="closest", **_layout())
+    figure.layout.update(legend=legend_above(), hovermode="closest", **_layout())
     figure.xaxis.update(title={"text": "Threshold"}, **_share_axis(percentages=False))
     figure.yaxis.update(title={"text": "Share of the class called rightly"}, **_share_axis())
     return figure.finished()
@@ -494,9 +492,7 @@ def decision_figure(curve: DecisionCurve, *, threshold: float) -> go.Figure:
     best = max(float(curve.model.max(initial=0)), float(curve.treat_all.max(initial=0)), 0.05)
     span = (-0.15 * best, 1.08 * best)
     _add_threshold(figure, threshold, span)
-    figure.layout.update(
-        legend=_legend_above() | {"traceorder": "reversed"}, hovermode="closest", **_layout()
-    )
+    figure.layout.update(legend=legend_above() | {"traceorder": "reversed"}, hovermode="closest", **_layout())
     figure.xaxis.update(title={"text": "Threshold"}, **_share_axis(percentages=False))
     figure.yaxis.update(title={"text": "Net benefit (true positives a film)"}, range=span, zeroline=False)
     return figure.finished()
@@ -526,7 +522,7 @@ def risk_coverage_figure(curve: RiskCoverage) -> go.Figure:
         hovertemplate=_HOVER,
     )
     most = max(float(curve.risk.max(initial=0)), 0.05)
-    figure.layout.update(legend=_legend_above(), hovermode="closest", **_layout(height=HISTORY_HEIGHT))
+    figure.layout.update(legend=legend_above(), hovermode="closest", **_layout(height=HISTORY_HEIGHT))
     figure.xaxis.update(title={"text": "Share of films read"}, **_share_axis())
     figure.yaxis.update(
         title={"text": "Wrong decisions among them"},
@@ -580,7 +576,7 @@ def predictive_figure(
     _add_line_up(
         figure, prevalence, (0, 1), f"yours {percent(prevalence)}", colour=CURRENT, dash="longdashdot"
     )
-    figure.layout.update(legend=_legend_above(), hovermode="closest", **_layout())
+    figure.layout.update(legend=legend_above(), hovermode="closest", **_layout())
     figure.xaxis.update(title={"text": "Prevalence of pneumonia"}, **_share_axis())
     figure.yaxis.update(title={"text": "Predictive value"}, **_share_axis())
     return figure.finished()
@@ -625,7 +621,7 @@ def subgroup_figure(groups: Sequence[Subgroup]) -> go.Figure:
         )
     start = max(edge for edge in (0.0, 0.5, 0.8) if edge <= max(lowest - 0.02, 0))
     figure.layout.update(
-        legend=_legend_above(), hovermode="closest", **_layout(height=130 + 62 * max(len(groups), 2))
+        legend=legend_above(), hovermode="closest", **_layout(height=130 + 62 * max(len(groups), 2))
     )
     figure.xaxis.update(
         title={"text": "Share called rightly, with 95 % interval"},
@@ -689,7 +685,7 @@ def history_figure(frame: pandas.DataFrame, figure: HistoryFigure) -> go.Figure:
         for index in np.flatnonzero(np.diff(sides) != 0) + 1:
             between = float(epochs[index - 1] + epochs[index]) / 2
             _add_line_up(drawn, between, span, f"images of {sides[index]:.0f} px", colour=NEUTRAL, dash="dot")
-    drawn.layout.update(legend=_legend_above(), hovermode="closest", **_layout(height=HISTORY_HEIGHT))
+    drawn.layout.update(legend=legend_above(), hovermode="closest", **_layout(height=HISTORY_HEIGHT))
     drawn.xaxis.update(title={"text": "Epoch"}, tickformat="d", nticks=12, zeroline=False)
     drawn.yaxis.update(title={"text": HISTORY_NAMES[figure]}, nticks=7, zeroline=False)
     return drawn.finished()
@@ -753,7 +749,7 @@ def _legend_inside(side: Literal["left", "right"]) -> dict[str, Any]:
     }
 
 
-def _legend_above() -> dict[str, Any]:
+def legend_above() -> dict[str, Any]:
     return {
         "orientation": "h",
         "x": 0,

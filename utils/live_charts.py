@@ -17,6 +17,7 @@ from utils.charts import (
     CURVE,
     HEIGHT,
     NEUTRAL,
+    legend_above,
     percent,
     share_in_words,
 )
@@ -162,16 +163,7 @@ def _frame(figure: go.Figure) -> None:
         paper_bgcolor="rgba(0, 0, 0, 0)",
         plot_bgcolor="rgba(0, 0, 0, 0)",
         hovermode="closest",
-        legend={
-            "orientation": "h",
-            "x": 0,
-            "y": 1.02,
-            "xanchor": "left",
-            "yanchor": "bottom",
-            "bgcolor": "rgba(0, 0, 0, 0)",
-            "font": {"size": 12},
-            "traceorder": "normal",
-        },
+        legend=legend_above(),
     )
 
 
