@@ -750,6 +750,7 @@ def _legend_inside(side: Literal["left", "right"]) -> dict[str, Any]:
 
 
 def legend_above() -> dict[str, Any]:
+    """A legend in one line above the plot."""
     return {
         "orientation": "h",
         "x": 0,
