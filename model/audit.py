@@ -8,6 +8,9 @@ should fall far; without borders, letters or its own exposure it should stay. Di
 Where something is painted over, it is done twice, in black and in the mean grey of what is left: what holds for one
 fill alone would be a reaction to the paint. A network was not trained on painted films, so its AUC on them says what
 *this* network makes of the rest, not what could be learnt from it.
+
+Last, films are given the lungs of other films, drawn at random (`Exchange`): whose label the network then gives, that
+of the lungs or that of what surrounds them, needs no paint.
 """
 
 from __future__ import annotations
@@ -43,6 +46,9 @@ BORDER = 1 / 8
 CROP_MARGIN = 0.08
 """Of the box around the lungs."""
 STABILITY_FILMS = 60
+EXCHANGED_FILMS = 1000
+"""At most so many films get the lungs of others: they are held in memory, 50 kB each."""
+EXCHANGED_AT_ONCE = 32
 VALIDATION: Literal["validation"] = "validation"
 FULL = "full"
 LUNGS_OUT = "lungs-out"
@@ -92,6 +98,23 @@ class View:
 
 
 @dataclass(frozen=True)
+class Exchange:
+    """Films whose lungs are those of another film of the split (`model.transplant.exchange`).
+
+    Attributes:
+        films: of that kind, read.
+        lungs: AUC towards the label of the film that the lungs are from, with its 95 % interval (DeLong); 1 is best.
+        surroundings: AUC towards the label of the film that they were put into; 0.5 is best.
+    """
+
+    films: int
+    lungs: float
+    lungs_interval: Interval
+    surroundings: float
+    surroundings_interval: Interval
+
+
+@dataclass(frozen=True)
 class Steadiness:
     """Dice of a change of :func:`model.lungs.stability`: mean and 5th percentile over films."""
 
@@ -131,6 +154,8 @@ class Audit:
         size: how well the width alone tells the classes apart; None where all films have one size.
         size_words: one sentence on it.
         left_out: files that could not be read.
+        exchange: films with the lungs of others; None where no two films have lungs that were found, and in reports
+            of before it was measured.
     """
 
     version: str
@@ -144,6 +169,7 @@ class Audit:
     masks: Masks
     engine: str
     left_out: int
+    exchange: Exchange | None = None
 
     @property
     def all_views(self) -> tuple[View, ...]:
@@ -420,6 +446,8 @@ def audit(
     marked = 0
     order: list[tuple[str, Fill]] = []
     every = max(1, len(films) // STABILITY_FILMS)
+    kept: list[tuple[Grey, Mask, int]] = []
+    keep_every = -(-len(films) // EXCHANGED_FILMS)
     for number, film in enumerate(films):
         if progress is not None:
             progress(number, len(films))
@@ -442,6 +470,8 @@ def audit(
         marked += bool(marks(seen, lungs).any())
         if number % every == 0:
             steady.append(stability(seen))
+        if number % keep_every == 0 and lungs.found == "film":
+            kept.append((seen, lungs.mask, film.label))
     if progress is not None:
         progress(len(films), len(films))
     truth = labels(read)
@@ -463,7 +493,33 @@ def audit(
         masks=_of_masks(masks, steady, marked),
         engine=str(getattr(getattr(predictor, "description", None), "words", "")),
         left_out=left_out,
+        exchange=_exchange(kept, predictor),
     )
+
+
+def _exchange(films: Sequence[tuple[Grey, Mask, int]], predictor: Reader) -> Exchange | None:
+    """Each film, (pixels, lungs, label), with the lungs of another one, each film's lungs in one other film."""
+    from model.transplant import exchange
+
+    truth = np.array([label for *_, label in films], dtype=np.int64)
+    if len(set(truth.tolist())) < 2:
+        return None
+    order = np.random.default_rng(0).permutation(len(films))
+    donors = np.empty_like(order)
+    donors[order] = np.roll(order, 1)
+    scores = []
+    for start in range(0, len(films), EXCHANGED_AT_ONCE):
+        places = np.arange(start, min(start + EXCHANGED_AT_ONCE, len(films)))
+        parts = (
+            np.stack([films[place][part] for place in which])[..., None]
+            for which in (places, donors[places])
+            for part in (0, 1)
+        )
+        changed, _ = exchange(*parts)
+        scores.append(predictor.predict(np.repeat(np.rint(changed).astype(np.uint8), 3, axis=-1)))
+    found = [auc(each, np.concatenate(scores)) for each in (truth[donors], truth)]
+    assert found[0] is not None and found[1] is not None  # both classes are there
+    return Exchange(len(films), *found[0], *found[1])
 
 
 def _view(
@@ -591,6 +647,16 @@ def name_of(view: View) -> str:
     return f"{change.name}, {fill_words(view.fill).removeprefix('in ')}" if view.fill else change.name
 
 
+def exchange_rows(found: Exchange | None) -> list[tuple[str, float, Interval]]:
+    """Name, AUC and interval of both questions that films with the lungs of others answer; empty without any."""
+    if found is None:
+        return []
+    return [
+        ("Lungs of another film: label of the lungs", found.lungs, found.lungs_interval),
+        ("Lungs of another film: label of the surroundings", found.surroundings, found.surroundings_interval),
+    ]
+
+
 def as_text(found: Audit) -> str:
     """Lines for a terminal."""
     lines = [
@@ -606,6 +672,8 @@ def as_text(found: Audit) -> str:
             if view.difference_interval is not None:
                 less += f"  ({view.difference_interval.low:+.3f} to {view.difference_interval.high:+.3f})"
         lines.append(f"  {name_of(view):<52} {area:<26} {less}".rstrip())
+    for name, value, interval in exchange_rows(found.exchange):
+        lines.append(f"  {name:<52} {value:.3f}  ({interval.low:.3f} to {interval.high:.3f})")
     lines.append(f"  {found.size_words}")
     lines.append(
         f"  Lungs: {found.masks.from_film} masks fitted to their film, {found.masks.from_atlas} from the atlas."

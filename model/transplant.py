@@ -2,10 +2,8 @@
 
 Markers, collimation, posture and the machine differ between the classes of a data set, and a network that learns from
 whole films learns them too. In a transplanted film the lungs come from one film and all else from another, and the
-label goes with the lungs: what lies outside them is as often right as the classes are mixed. In half of these films
-the lungs come alone, in the others with heart and spine between them, whose outlines against the lungs show disease
-too. Pasting one film into another is CutMix (Yun et al. 2019, arXiv:1905.04899), here along the lungs, and with the
-label of the lungs alone.
+label goes with the lungs: what lies outside them is as often right as the classes are mixed. Pasting one film into
+another is CutMix (Yun et al. 2019, arXiv:1905.04899), here along the lungs, and with the label of the lungs alone.
 """
 
 from __future__ import annotations
@@ -24,19 +22,15 @@ EDGE = 0.04
 """Of the side: the lungs are taken with so much around them, and fade into the other film over as much again."""
 GAIN = 2.0
 """The transplanted part's contrast is changed by this factor at most, to fit its surroundings."""
-LUNG, BETWEEN = 2, 1
-"""Values of a mask: in a lung, and between the two (in their convex hull); 0 elsewhere."""
 
 
 def lung_masks(pixels: NDArray[np.uint8], told: Callable[[], None] = lambda: None) -> NDArray[np.uint8]:
-    """`LUNG`, `BETWEEN` or 0, uint8 of the shape of ``pixels`` (n, side, side); 0 in a film where none were found."""
-    from model.lungs import find_lungs, hull
+    """1 where the lungs lie, uint8 of the shape of ``pixels`` (n, side, side); 0 in a film where none were found."""
+    from model.lungs import find_lungs
 
-    def of(film: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    def of(film: NDArray[np.uint8]) -> NDArray[np.bool_]:
         lungs = find_lungs(film)
-        if lungs.found != "film":
-            return np.zeros(film.shape, np.uint8)
-        return np.where(lungs.mask, LUNG, np.where(hull(lungs.mask), BETWEEN, 0)).astype(np.uint8)
+        return lungs.mask if lungs.found == "film" else np.zeros_like(lungs.mask)
 
     masks = np.zeros_like(pixels)
     with ThreadPoolExecutor() as pool:
@@ -53,7 +47,7 @@ def transplant(
 
     Args:
         films: (n, side, side, 1), 0 to 255.
-        lungs: (n, side, side, 1), as `lung_masks` gives them.
+        lungs: (n, side, side, 1), 1 where the lungs lie.
         target: (n, ...), what a network is to answer.
         share: of the films that get other lungs, 0 to 1; a film without lungs neither gets nor gives any.
 
@@ -62,14 +56,36 @@ def transplant(
     """
     import tensorflow as tf
 
-    films = tf.cast(films, tf.float32)
-    count, side = tf.shape(films)[0], int(films.shape[1])
-    alone = tf.random.uniform((count, 1, 1, 1)) < 0.5
+    count = tf.shape(films)[0]
     donor = tf.random.shuffle(tf.range(count))
-    least, masks = tf.where(alone, LUNG, BETWEEN), tf.cast(lungs, tf.int32)
-    lungs, given_lungs = (tf.cast(each >= least, tf.float32) for each in (masks, tf.gather(masks, donor)))
+    changed, both = exchange(films, lungs, tf.gather(films, donor), tf.gather(lungs, donor))
+    chosen = both & (tf.random.uniform((count,)) < share)
+    films = tf.where(chosen[:, None, None, None], changed, tf.cast(films, tf.float32))
+    keep = tf.reshape(chosen, tf.concat([[count], tf.ones(tf.rank(target) - 1, tf.int32)], 0))
+    return films, tf.where(keep, tf.gather(target, donor), target)
+
+
+def exchange(
+    films: tf.Tensor, lungs: tf.Tensor, given: tf.Tensor, given_lungs: tf.Tensor
+) -> tuple[tf.Tensor, tf.Tensor]:
+    """Each film with the lungs of the one ``given`` for it.
+
+    Args:
+        films, given: (n, side, side, 1), 0 to 255.
+        lungs, given_lungs: theirs, of the same shape, 1 where the lungs lie.
+
+    Returns:
+        Films float32 of the same shape, 0 to 255; and whether both have lungs, bool (n,): without, the film is of no
+        use.
+    """
+    import tensorflow as tf
+
+    films, lungs, given, given_lungs = (
+        tf.cast(each, tf.float32) for each in (films, lungs, given, given_lungs)
+    )
     both = _has(lungs) & _has(given_lungs)
-    given, given_lungs = _laid_over(tf.gather(films, donor), given_lungs, lungs)
+    side = int(films.shape[1])
+    given, given_lungs = _laid_over(given, given_lungs, lungs)
     # All of both films' lungs: what is left of a lung under another one would tell of the film it came from.
     width = int(EDGE * side) // 2 * 2 + 1
     region = _pooled(tf.nn.max_pool2d, tf.maximum(lungs, given_lungs), width)
@@ -78,10 +94,7 @@ def transplant(
         blend = _pooled(tf.nn.avg_pool2d, blend, width)
     blend = tf.maximum(blend, region)
     changed = blend * _fitted(given, films, 1.0 - blend) + (1.0 - blend) * films
-    chosen = both & (tf.random.uniform((count,)) < share)
-    films = tf.where(chosen[:, None, None, None], tf.clip_by_value(changed, 0.0, 255.0), films)
-    keep = tf.reshape(chosen, tf.concat([[count], tf.ones(tf.rank(target) - 1, tf.int32)], 0))
-    return films, tf.where(keep, tf.gather(target, donor), target)
+    return tf.clip_by_value(changed, 0.0, 255.0), both
 
 
 def _pooled(pool: Callable[..., tf.Tensor], maps: tf.Tensor, width: int) -> tf.Tensor:

@@ -12,7 +12,9 @@ from model.audit import (
     SIZE,
     Audit,
     Change,
+    Exchange,
     View,
+    exchange_rows,
     fill_words,
     in_words,
     name_of,
@@ -68,6 +70,7 @@ def show(version: Version, *, picture: Picture) -> None:
             st.info(str(error), icon=":material/info:")
         else:
             figures(version, found, picture=picture)
+            exchanged(found.exchange)
             st.caption(origin(found, report))
     masks()
 
@@ -91,6 +94,33 @@ def figures(version: Version, found: Audit, *, picture: Picture) -> None:
         f"{found.size_words} Painted in black and again in the mean grey of what is left, because the paint itself is "
         "something that the network never saw: believe what both agree on. It says what this network makes of the "
         "rest, not what another could learn from it."
+    )
+
+
+def exchanged(found: Exchange | None) -> None:
+    """Whose label films with the lungs of others get."""
+    if found is None:
+        return
+    st.markdown("#### Whom does it believe: the lungs, or what surrounds them?")
+    meanings = (
+        "1 would be reading the lungs, whatever surrounds them.",
+        "0.5 would be paying no heed to it.",
+    )
+    st.table(
+        [
+            {
+                "Film": f"**{name}**",
+                "AUC (95 % interval)": charts.interval_in_words(area, interval),
+                "Best": best,
+            }
+            for (name, area, interval), best in zip(exchange_rows(found), meanings, strict=True)
+        ],
+        hide_index=True,
+        border="horizontal",
+    )
+    st.caption(
+        f"{found.films:,} films, each with the lungs of another one drawn at random, fitted in place, brightness and "
+        "contrast. Nothing is painted over here, but seams may remain, and an opacity may reach beyond its lung field."
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -223,6 +224,18 @@ def test_a_reader_of_lungs_passes(data: Path, tiny_version: Version) -> None:
     assert found.masks.from_film + found.masks.from_atlas == 24
     assert set(found.masks.stability) == {"shift", "zoom", "exposure", "mirror", "opacity"}
     assert seen[0] == (0, 24) and seen[-1] == (24, 24)
+
+
+def test_with_the_lungs_of_others_a_reader_of_letters_follows_the_letters(
+    cheater: Audit, data: Path, tiny_version: Version
+) -> None:
+    letters = cheater.exchange
+    lungs = audit(data, tiny_version, LungReader(tiny_version.card)).exchange
+    assert letters is not None and lungs is not None
+    assert letters.films == lungs.films == cheater.masks.from_film
+    assert letters.surroundings == 1 and letters.lungs < 0.8
+    assert lungs.lungs > 0.85 and lungs.surroundings < 0.8
+    assert re.search(r"label of the surroundings +1\.000", as_text(cheater))
 
 
 def test_films_of_one_size_say_so(cheater: Audit) -> None:

@@ -8,7 +8,7 @@ import pytest
 from model.films import prepare, read_xray
 from model.recipes import TrainingConfig, default_config
 from model.samples import sample_files
-from model.transplant import BETWEEN, LUNG, lung_masks, transplant
+from model.transplant import lung_masks, transplant
 
 SIDE = 64
 
@@ -18,8 +18,8 @@ def made() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     films = np.full((3, SIDE, SIDE, 1), 100, np.uint8)
     films[:, ::2] = 140
     lungs = np.zeros_like(films)
-    lungs[0, 20:40, 10:50] = LUNG
-    lungs[1, 30:60, 20:44] = LUNG
+    lungs[0, 20:40, 10:50] = 1
+    lungs[1, 30:60, 20:44] = 1
     films[0, 20:40, 10:50], films[1, 30:60, 20:44] = 10, 240
     return films, lungs, np.array([[0.0], [1.0], [1.0]], np.float32)
 
@@ -63,42 +63,13 @@ def test_targets_of_two_columns_go_with_the_lungs_too() -> None:
     np.testing.assert_array_equal(one[:, 0], two[:, 1])
 
 
-def test_heart_and_spine_come_with_the_lungs_in_half_of_the_films() -> None:
-    import tensorflow as tf
-
-    lungs = np.zeros((2, SIDE, SIDE, 1), np.uint8)
-    lungs[:, 12:52, 4:60] = BETWEEN
-    lungs[:, 12:52, 4:14] = lungs[:, 12:52, 50:60] = LUNG
-    films = np.full_like(lungs, 80)
-    films[:, ::2] = (
-        120  # lines across; in the heart of the second film, lines down: of one brightness and contrast
-    )
-    films[1, 12:52, 14:50] = 80
-    films[1, 12:52, 14:50:2] = 120
-    films[0][lungs[0] == LUNG], films[1][lungs[1] == LUNG] = 10, 240
-    target = np.array([[0.0], [1.0]], np.float32)
-    alone = whole = 0
-    for seed in range(24):
-        tf.random.set_seed(seed)
-        changed, labels = (value.numpy() for value in transplant(films, lungs, target, share=1.0))
-        if labels[0, 0] == 1:
-            assert changed[0, 20:44, 6:10].mean() > 200, "the lung is the other film's"
-            heart = changed[0, 26:38, 26:38, 0]
-            down = np.ptp(heart.mean(axis=0)) > np.ptp(heart.mean(axis=1))
-            alone += not down
-            whole += bool(down)
-    assert alone > 1
-    assert whole > 1
-
-
 def test_lungs_are_looked_for_in_every_film() -> None:
     film = prepare(read_xray(sample_files()[0].read_bytes()).pixels)[:, :, 0]
     seen: list[None] = []
     masks = lung_masks(np.stack([film, np.zeros_like(film)]), lambda: seen.append(None))
     assert len(seen) == 2
     assert masks.dtype == np.uint8
-    assert 0.1 < (masks[0] == LUNG).mean() < 0.55
-    assert (masks[0] == BETWEEN).any()
+    assert 0.1 < masks[0].mean() < 0.55
     assert masks[1].max() == 0
 
 

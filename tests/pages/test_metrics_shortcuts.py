@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from streamlit.testing.v1 import AppTest
 
-from model.audit import CHANGES, FILLS, LUNGS_OUT, NO_FILL, Audit, Masks, Steadiness, View
+from model.audit import CHANGES, FILLS, LUNGS_OUT, NO_FILL, Audit, Exchange, Masks, Steadiness, View
 from model.evaluation import Interval
 from model.registry import Version, write_report
 from utils.audit_charts import audit_figure
@@ -43,6 +43,7 @@ def found(*, without_lungs: Sequence[float] = (0.6, 0.62), size: bool = False) -
         masks=Masks(29, 1, (0.15, 0.21, 0.3), 0.7, 11, 6, steady),
         engine="OpenVINO",
         left_out=0,
+        exchange=Exchange(29, 0.93, Interval(0.9, 0.95), 0.55, Interval(0.48, 0.62)) if size else None,
     )
 
 
@@ -102,7 +103,10 @@ def test_an_audit_that_reaches_the_target(version: Version) -> None:
     assert row["In words"].startswith("Hardly tells") or row["In words"].startswith(
         "Tells the classes apart a"
     )
+    (believed,) = [each.value for each in app.table if "Best" in each.value.columns]
+    assert list(believed["AUC (95 % interval)"]) == ["0.930 (0.900 to 0.950)", "0.550 (0.480 to 0.620)"]
     text = words(app)
+    assert "29 films, each with the lungs of another one" in text
     assert "30 films of split test (12 NORMAL, 18 PNEUMONIA)" in text
     assert "29 fitted to their film, 1 from the atlas" in text and "mirrored 0.93" in text
     assert "no masks drawn by hand" in text
@@ -114,6 +118,7 @@ def test_an_audit_that_misses_it_says_so(version: Version) -> None:
     (block,) = [block.value for block in app.warning if "Not reached" in block.value]
     assert "0.010 (in black)" in block and "hangs on the paint" in block
     assert not [block for block in app.success if "Reached" in block.value]
+    assert "lungs of another one" not in words(app), "reports of before hold no exchange"
 
 
 @pytest.mark.parametrize("text", ["{", "{}", None])
