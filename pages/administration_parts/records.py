@@ -105,7 +105,7 @@ def what_is_saved(made: Choices, now: datetime) -> None:
         disabled=saving == "off",
         help="Off: only where somebody asks for it, film by film.",
     )
-    limited = st.toggle("Delete cases by themselves", key=LIMITED)
+    limited = st.toggle("Delete cases automatically", key=LIMITED)
     if limited:
         days = int(st.number_input("Days since the first reading", 1, 36_500, key=DAYS, width=220))
         if days != made.retention_days:
