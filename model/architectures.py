@@ -167,7 +167,7 @@ _ROWS = (
         settings={
             "starting_weights": "imagenet", "optimizer": "adamw", "learning_rate": 7e-4, "weight_decay": 0.02,
             "label_smoothing": 0.05, "class_weights": True, "augmentation": "films", "head_units": 1024,
-            "dropout": 0.3, "keep": "val_auc",
+            "dropout": 0.3, "keep": "val_auc", "transplanted": 1.0,
         },
     ),
     Architecture(

@@ -504,9 +504,7 @@ def _exchange(films: Sequence[tuple[Grey, Mask, int]], predictor: Reader) -> Exc
     truth = np.array([label for *_, label in films], dtype=np.int64)
     if len(set(truth.tolist())) < 2:
         return None
-    order = np.random.default_rng(0).permutation(len(films))
-    donors = np.empty_like(order)
-    donors[order] = np.roll(order, 1)
+    donors = _donors(truth)
     scores = []
     for start in range(0, len(films), EXCHANGED_AT_ONCE):
         places = np.arange(start, min(start + EXCHANGED_AT_ONCE, len(films)))
@@ -520,6 +518,26 @@ def _exchange(films: Sequence[tuple[Grey, Mask, int]], predictor: Reader) -> Exc
     found = [auc(each, np.concatenate(scores)) for each in (truth[donors], truth)]
     assert found[0] is not None and found[1] is not None  # both classes are there
     return Exchange(len(films), *found[0], *found[1])
+
+
+def _donors(truth: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Whose lungs each film gets: those of another one, each film's lungs once.
+
+    Of random orders the first in which both labels are as good as uncorrelated: otherwise whoever knows one of them
+    would know something of the other.
+    """
+    random = np.random.default_rng(0)
+    best, least = np.roll(np.arange(len(truth)), 1), np.inf
+    for _ in range(200):
+        order = random.permutation(len(truth))
+        donors = np.empty_like(order)
+        donors[order] = np.roll(order, 1)
+        together = abs(float(np.corrcoef(truth, truth[donors])[0, 1]))
+        if together < least:
+            best, least = donors, together
+        if least < 0.01:
+            break
+    return best
 
 
 def _view(

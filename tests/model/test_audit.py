@@ -22,6 +22,7 @@ from model.audit import (
     TARGET,
     Audit,
     View,
+    _donors,
     as_text,
     audit,
     blotted,
@@ -236,6 +237,16 @@ def test_with_the_lungs_of_others_a_reader_of_letters_follows_the_letters(
     assert letters.surroundings == 1 and letters.lungs < 0.8
     assert lungs.lungs > 0.85 and lungs.surroundings < 0.8
     assert re.search(r"label of the surroundings +1\.000", as_text(cheater))
+
+
+@pytest.mark.parametrize(("normal", "films"), [(202, 788), (3, 10), (1, 2)])
+def test_lungs_are_exchanged_so_that_one_label_tells_nothing_of_the_other(normal: int, films: int) -> None:
+    truth = (np.arange(films) >= normal).astype(np.int64)
+    donors = _donors(truth)
+    assert sorted(donors) == list(range(films)), "each film's lungs are given once"
+    assert (donors != np.arange(films)).all(), "and to another film"
+    if films > 100:
+        assert abs(np.corrcoef(truth, truth[donors])[0, 1]) < 0.01
 
 
 def test_films_of_one_size_say_so(cheater: Audit) -> None:
