@@ -502,10 +502,10 @@ def test_shares_are_those_of_the_heat_map_that_is_shown(
 @pytest.mark.data
 @pytest.mark.slow
 def test_whole_command_on_a_few_films(
-    data_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    data_folder: Path, released: Version, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out = tmp_path / "figures.json"
-    words = ["faithfulness", str(data_folder), "--version", "vgg16-2026-11b", "--split", "validation"]
+    words = ["faithfulness", str(data_folder), "--version", released.name, "--split", "validation"]
     assert main([*words, "--films", "3", "--draws", "0", "--json", str(out)]) == 0
     figures = json.loads(out.read_text())
     assert figures["films_by_class"] == {"NORMAL": 3, "PNEUMONIA": 3}
