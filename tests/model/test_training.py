@@ -154,7 +154,7 @@ def test_the_run_learns_what_there_is_to_learn(version: tuple[Path, list[Progres
 def test_progress_counts_every_batch(version: tuple[Path, list[Progress]]) -> None:
     _, seen = version
     phases = list(dict.fromkeys(now.phase for now in seen))
-    assert phases == ["reading films", "training", "calibrating", "testing", "writing"]
+    assert phases == ["reading films", "lungs", "training", "calibrating", "testing", "writing"]
     for phase in phases[:-1]:
         told = [now for now in seen if now.phase == phase]
         assert [now.step for now in told] == list(range(1, told[0].steps + 1))
