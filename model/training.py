@@ -119,19 +119,20 @@ def train(
                 network, config, source.training, source.validation,
                 run=run, cache=cache or run / "features", watch=watch,
             )  # fmt: skip
-            trainable = sum(int(np.prod(weight.shape)) for weight in network.trainable_weights)
             if config.staged:
                 settle_batch_statistics(network, source.training, config)
         released = architectures.release(network, ARCHITECTURES[config.architecture])
         if config.staged:
             architectures.round_to_bfloat16(released)
+        # What is folded away on release is no part of what is told of the version.
+        trained = (released if config.staged else network).trainable_weights
         parts, calibration, points = _calibrate(released, config, source, watch)
         version = _write(
             out, run, config, released, source, parts, calibration, points, fitted, watch,
             facts={
                 "trained_by": who,
                 "started_from": started_from,
-                "trainable_parameters": trainable,
+                "trainable_parameters": sum(int(np.prod(weight.shape)) for weight in trained),
                 "arithmetic": words,
                 "seconds": round(monotonic() - began),
             },

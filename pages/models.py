@@ -349,7 +349,7 @@ def decisions(found: Comparison, pair: Pair) -> None:
     """Who gets which film right."""
     new, old, counts = pair.new.name, pair.old.name, pair.counts
     st.markdown(f"#### Which films {look.plain(new)} and {look.plain(old)} get right")
-    left, right = st.columns([1, 2], gap="large")
+    left, right = st.columns([2, 3], gap="large")
     with left:
         st.table(
             [
@@ -383,7 +383,7 @@ def decisions(found: Comparison, pair: Pair) -> None:
             hide_index=True,
             height="content" if len(rows) <= 7 else 290,
             column_config={
-                "Film": st.column_config.TextColumn("Film", width=260),
+                "Film": st.column_config.TextColumn("Film", width=200),
                 new: st.column_config.NumberColumn(new, format="%.3f"),
                 old: st.column_config.NumberColumn(old, format="%.3f"),
             },

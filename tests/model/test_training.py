@@ -151,6 +151,14 @@ def test_the_run_learns_what_there_is_to_learn(version: tuple[Path, list[Progres
     assert stored.probabilities[stored.labels == 1].min() > stored.probabilities[stored.labels == 0].max()
 
 
+def test_no_more_parameters_were_trained_than_there_are(version: tuple[Path, list[Progress]]) -> None:
+    import keras
+
+    card = read_version(version[0]).card
+    fixed = keras.models.load_model(read_version(version[0]).model_file, compile=False).non_trainable_weights
+    assert card.trainable_parameters == card.parameters - sum(int(np.prod(each.shape)) for each in fixed)
+
+
 def test_progress_counts_every_batch(version: tuple[Path, list[Progress]]) -> None:
     _, seen = version
     phases = list(dict.fromkeys(now.phase for now in seen))
