@@ -17,6 +17,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from model.architectures import ARCHITECTURES
 from model.jobs import Job
 from model.recipes import TrainingConfig
 from utils.settings import PROJECT
@@ -39,7 +40,6 @@ PHASE_WORDS = {
     "testing": "Measuring on the test films",
     "writing": "Writing the version",
 }
-PHASES = tuple(PHASE_WORDS)[1:]
 _COST_SECONDS = 600
 
 
@@ -187,6 +187,19 @@ def planned_epochs(job: Job) -> int:
     except ValidationError:
         planned = job.status.progress.epochs
     return max(planned, done)
+
+
+def phases(job: Job) -> tuple[str, ...]:
+    """The phases that a run goes through, in their order."""
+    settings = job.order.config
+    without = {""}
+    if not settings.get("transplanted"):
+        without.add("lungs")
+    network = ARCHITECTURES.get(str(settings.get("architecture")))
+    whole = network is not None and settings.get("unfrozen_blocks", 0) == network.blocks
+    if whole and not settings.get("settle_epochs"):
+        without.add("features")
+    return tuple(phase for phase in PHASE_WORDS if phase not in without)
 
 
 def progress_in_words(job: Job) -> str:

@@ -110,7 +110,7 @@ def show_run(job: Job, known: Sequence[Job]) -> None:
         st.markdown(many.get(before, f"{before} runs are before it."))
     elif job.state == "running":
         st.progress(training_runs.share_done(job), text=training_runs.progress_in_words(job))
-        st.caption(" → ".join(phase_mark(each, job) for each in training_runs.PHASES))
+        st.caption(" → ".join(phase_mark(each, job) for each in training_runs.phases(job)))
         if job.stop:
             kept = "keeping the best epoch" if job.stop == "keep" else "throwing away what it did"
             st.info(f"Stopping at the next step, {kept}.", icon=":material/front_hand:")

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pandas
 import pytest
@@ -34,6 +36,27 @@ def test_progress_is_one_line(tmp_path: Path) -> None:
         "Training, epoch 2 of 5, step 30 of 100, 1 min 10 s left, loss 0.5000"
     )
     assert training_runs.share_done(job) == 0.3
+
+
+@pytest.mark.parametrize(
+    ("network", "more", "told"),
+    [
+        ("vgg16_scratch", {}, {"lungs"}),
+        ("vgg16_scratch", {"transplanted": 0.0}, set()),
+        ("vgg16_finetuned", {}, {"features"}),
+        ("vgg16_unfrozen", {}, {"features"}),
+        ("custom_cnn", {"transplanted": 0.5}, {"lungs"}),
+    ],
+)
+def test_a_run_names_the_phases_that_it_goes_through(
+    tmp_path: Path, network: str, more: dict[str, Any], told: set[str]
+) -> None:
+    job = as_if(tmp_path, "running")
+    config = default_config(network, **more).model_dump(mode="json")
+    job = replace(job, order=job.order.model_copy(update={"config": config}))
+    phases = training_runs.phases(job)
+    assert set(phases) & {"lungs", "features"} == told
+    assert phases[0] == "reading films" and phases[-4:] == ("training", "calibrating", "testing", "writing")
 
 
 def test_a_run_that_told_nothing_yet_is_starting(tmp_path: Path) -> None:
