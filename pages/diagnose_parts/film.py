@@ -19,6 +19,12 @@ if TYPE_CHECKING:
     from model.dicom import DicomFrame
 
 
+SYNTHETIC = (
+    "Mixed from averages of many films, without the fine detail of an X-ray: what the network says of it shows how the "
+    "screen works, not how good the network is."
+)
+
+
 def empty() -> None:
     """The same frame before the first film."""
     st.html(look.name_line("No film yet"))
@@ -34,6 +40,8 @@ def show(opened: Opened) -> None:
         st.html(look.name_line(opened.entry.name, synthetic=opened.entry.synthetic), width="content")
         saving.case_line(opened.entry.key)
     viewer = st.container(key="viewer")
+    if opened.entry.synthetic:
+        st.caption(SYNTHETIC)
     controls = st.container()
     film = adjusted(opened)
     with controls:

@@ -222,6 +222,7 @@ def test_the_samples_are_one_click_away_and_marked(open_screen: Callable[[], App
     if offered:
         offered[0].click().run()
         assert all(entry.synthetic for entry in worklist(app).entries)
+        assert any("not how good the network is" in block.value for block in app.caption)
         assert len(worklist(app).entries) == len(sample_files())
         assert "SYNTHETIC" in words(app)
 
