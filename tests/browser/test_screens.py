@@ -50,7 +50,8 @@ def settle(page: Page) -> None:
 
 
 def move_slider(page: Page, *, key: str) -> None:
-    """Press Home or End on the threshold's handle."""
+    """Press Home or End on the threshold's handle, on a page that has come to rest: a key in mid-run may go astray."""
+    settle(page)
     page.get_by_role("slider", name="Threshold").press(key)
 
 
