@@ -22,7 +22,7 @@ from model.registry import Predictions, Version, find_version, write_version
 
 APP = Path(__file__).resolve().parent.parent / "app.py"
 SIZES = (624, 100_000)
-SECTIONS = ("Overview", "Curves", "In practice", "Operating points", "Subgroups")
+SECTIONS = ("Overview", "Curves", "In practice", "Operating points", "How sure", "Subgroups", "Mistakes")
 
 
 def made_up(films: int, *, seed: int = 0) -> Predictions:
@@ -53,7 +53,7 @@ def measure(films: int, *, rounds: int, version: Version) -> dict[str, float]:
             model_file=version.model_file,
             card=version.card.model_copy(update={"name": name}),
             history=None,
-            predictions={"test": made_up(films)},
+            predictions={"test": made_up(films), "validation": made_up(films, seed=1)},
         )
         os.environ |= {"PNEUMOSCOPE_HOME": folder, "PNEUMOSCOPE_VERSION": name}
         app = AppTest.from_file(str(APP), default_timeout=600).run()
