@@ -60,11 +60,13 @@ class Stage:
 
 @dataclass(frozen=True)
 class Fitted:
-    """How a run's training ended. ``kept`` is the epoch, counted from 1, whose weights the network now has."""
+    """How a run's training ended. ``kept`` is the epoch, counted from 1, whose weights the network now has;
+    ``taken_up`` are the seconds of the epochs that lay in the run's folder before."""
 
     epochs: int
     kept: int
     stopped: bool
+    taken_up: float
 
 
 def fit(
@@ -83,6 +85,7 @@ def fit(
     """
     whole = trained_part(network, config)
     state = State(run, whole, config)
+    taken_up = sum(row["seconds"] for row in state.rows)
     stopped = False
     watch.fitting = True
     try:
@@ -108,7 +111,7 @@ def fit(
             compile_network(network, config, steps_an_epoch(len(training.labels), config))
             state.restore_optimizer(network)
         network.optimizer.finalize_variable_values(network.trainable_variables)
-    return Fitted(epochs=len(state.rows), kept=state.restore_best(), stopped=stopped)
+    return Fitted(epochs=len(state.rows), kept=state.restore_best(), stopped=stopped, taken_up=taken_up)
 
 
 # ---------------------------------------------------------------------------------------------------- the stages

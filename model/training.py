@@ -134,7 +134,7 @@ def train(
                 "started_from": started_from,
                 "trainable_parameters": sum(int(np.prod(weight.shape)) for weight in trained),
                 "arithmetic": words,
-                "seconds": round(monotonic() - began),
+                "seconds": round(fitted.taken_up + monotonic() - began),
             },
         )  # fmt: skip
     _tidy(run, version, named=named)
@@ -463,7 +463,7 @@ def _write(
             "arithmetic": facts["arithmetic"],
             "epochs_run": fitted.epochs,
             "kept_epoch": fitted.kept,
-            # Of the process that ended the run: reading and features, epochs, calibration.
+            # Of all epochs, and of what else the process did that ended the run: reading and features, calibration.
             "seconds": facts["seconds"],
         },
         data={

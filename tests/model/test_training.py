@@ -260,6 +260,8 @@ def test_a_resumed_run_ends_as_an_uninterrupted_one(films: Path, tmp_path: Path)
 
     with pytest.raises(KeyboardInterrupt):
         train(films, tmp_path / "cut", config=config, width=WIDTH, cache=cache, progress=cut)
+    history = tmp_path / "cut.run/history.csv"
+    pandas.read_csv(history).assign(seconds=1000).to_csv(history, index=False)
     seen: list[Progress] = []
     resumed = train(films, tmp_path / "cut", resume=True, width=WIDTH, cache=cache, progress=seen.append)
     assert "features" not in {now.phase for now in seen}, "they were cached"
@@ -267,6 +269,7 @@ def test_a_resumed_run_ends_as_an_uninterrupted_one(films: Path, tmp_path: Path)
         resumed.history().drop(columns="seconds"), whole.history().drop(columns="seconds"), atol=2e-4
     )
     assert resumed.card.training["kept_epoch"] == whole.card.training["kept_epoch"]
+    assert 3000 < resumed.card.training["seconds"] < 4000, "the three epochs before count, this one as it was"
     np.testing.assert_allclose(
         resumed.predictions("test").probabilities, whole.predictions("test").probabilities, atol=1e-2
     )
