@@ -60,8 +60,10 @@ def measure(films: int, *, rounds: int, version: Version) -> dict[str, float]:
         app.switch_page("pages/metrics.py").run()
         seconds = {}
         for section in SECTIONS:
-            app.session_state["section"] = section
-            app.run()
+            control = app.segmented_control(key="section")
+            if section not in control.options:
+                raise RuntimeError(f"The Metrics screen has no section {section!r} to measure.")
+            control.set_value(section).run()
             times = []
             for number in range(rounds):
                 slider = app.sidebar.slider[0].set_value(round(0.3 + 0.017 * number, 3))
