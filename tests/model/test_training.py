@@ -151,7 +151,11 @@ def test_a_run_learns_what_there_is_to_learn(films: Path, tmp_path: Path) -> Non
     # it does not hang by the seed or by the machine's order of adding.
     config = CONFIG.model_copy(update={"stages": ((32, 6), (48, 10)), "transplanted": 0.0})
     train(films, tmp_path / "longer", config=config, width=WIDTH)
-    stored = read_version(tmp_path / "longer").predictions("test")
+    read = read_version(tmp_path / "longer")
+    assert read.history()["auc"].iloc[-1] > 0.75, (
+        "calibration alone tells films of so different brightness apart"
+    )
+    stored = read.predictions("test")
     assert stored.probabilities[stored.labels == 1].min() > stored.probabilities[stored.labels == 0].max()
 
 
