@@ -391,7 +391,8 @@ def weights_available(architecture: Architecture, wanted: str) -> tuple[bool, st
 def load_starting_weights(network: keras.Model, architecture: Architecture, wanted: str) -> str:
     """Fill a network as `build_training` made it; ``wanted`` as in `weights_available`.
 
-    With a base, only the base is filled: the head starts anew. Returns what the network started from, for the card.
+    With a base, only the base is filled: the head starts anew. A vgg16_scratch that is given a released network of its
+    own form takes all of it, as `model.vgg16.unfold` does. Returns what the network started from, for the card.
 
     Raises:
         WeightsError: the weights cannot be had or nothing in them fits.

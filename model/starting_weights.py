@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from model import vgg16
 from model.network_file import HDF5_SIGNATURE, LFS_POINTER, NetworkFileError, check_network_file
 from model.networks import own_names
 
@@ -54,6 +55,8 @@ def available(architecture: Architecture, wanted: str) -> tuple[bool, str]:
         return False, str(error)
     if wanted == IMAGENET:
         return True, f"ImageNet weights as published by Keras ({file.name})."
+    if _goes_on(architecture, wanted):
+        return True, f"Training goes on from {_called(file)}, head included."
     return True, f"The layers of {_called(file)} that fit by name and shape; the others start at random."
 
 
@@ -98,6 +101,11 @@ def load(network: keras.Model, architecture: Architecture, wanted: str) -> str:
     if wanted == NONE:
         return "random weights"
     file = weights_file(architecture, wanted)
+    if _goes_on(architecture, wanted):
+        released = _released(file)
+        if vgg16.size_of(released) == vgg16.size_of(network):
+            vgg16.unfold(released, network)
+            return f"{_called(file)}, the whole network"
     layers = _starting_layers(network, architecture)
     total = len(layers)
     if architecture.base and _load_published(layers, architecture, file, network.input_shape[1]):
@@ -108,6 +116,22 @@ def load(network: keras.Model, architecture: Architecture, wanted: str) -> str:
     if wanted == IMAGENET:
         return f"ImageNet weights of {architecture.base or 'VGG16'} as published by Keras ({parts})"
     return f"{_called(file)} ({parts}), the rest random"
+
+
+def _goes_on(architecture: Architecture, wanted: str) -> bool:
+    """Whether a file holds a released network of the form that vgg16_scratch trains: then all of it is taken, head
+    included."""
+    names = [layer["config"].get("name") for layer in _layers(wanted)]
+    return architecture.name == "vgg16_scratch" and names == vgg16.RELEASED_LAYERS
+
+
+def _released(file: Path) -> keras.Model:
+    import keras
+
+    try:
+        return keras.models.load_model(file, compile=False)
+    except (OSError, ValueError):
+        raise WeightsError(f"The weights file {file.name} is damaged; copy it again.") from None
 
 
 def _called(file: Path) -> str:
@@ -230,18 +254,23 @@ def front_of(wanted: str) -> list[tuple[str, dict[str, Any]]]:
 
     A base trained behind a scaling means something only behind the same scaling.
     """
-    file = Path(wanted).expanduser()
-    if wanted in (IMAGENET, NONE) or file.suffix != ".h5" or not file.is_file():
-        return []
-    try:
-        configuration = check_network_file(file)
-    except NetworkFileError:  # weights alone, or layers that only the next look refuses in words
-        return []
     front = []
-    for layer in configuration["config"]["layers"]:
+    for layer in _layers(wanted):
         if layer["class_name"] == "InputLayer":
             continue
         if layer["class_name"] not in _FRONTS:
             break
         front.append((layer["class_name"], layer["config"]))
     return front
+
+
+def _layers(wanted: str) -> list[dict[str, Any]]:
+    """The layers of the network that a file of plain layers holds, as Keras describes them; else nothing."""
+    file = Path(wanted).expanduser()
+    if wanted in (IMAGENET, NONE) or file.suffix != ".h5" or not file.is_file():
+        return []
+    try:
+        layers: list[dict[str, Any]] = check_network_file(file)["config"]["layers"]
+    except NetworkFileError:  # weights alone, or layers that only the next look refuses in words
+        return []
+    return layers

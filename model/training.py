@@ -35,7 +35,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from model import architectures
+from model import architectures, vgg16
 from model.architectures import ARCHITECTURES
 from model.augmentation import RECIPES, augment
 from model.batches import Films, changed_batches, doubled, load_films, targets, three_channels
@@ -115,6 +115,8 @@ def train(
         _same_films_as_before(run, source)
         with arithmetic(config) as words:
             network, started_from = start(config, width=width)
+            if config.staged and vgg16.is_unfolded(network):
+                vgg16.renormalise(network, _changed_films(source.training, config, batches=20))
             fitted = fit(
                 network, config, source.training, source.validation,
                 run=run, cache=cache or run / "features", watch=watch,
@@ -291,14 +293,10 @@ def settle_batch_statistics(
     momenta = [layer.momentum for layer in normalisations]
     dropouts = [layer for layer in network.layers if isinstance(layer, keras.layers.Dropout)]
     rates = [layer.rate for layer in dropouts]
-    side = config.stages[-1][0]
-    changed = changed_batches(doubled(training.pixels, side), targets(training, one_hot=False), side, config)
-    epochs = (changed(config.total_epochs + number) for number in itertools.count())
-    seen = itertools.islice((images for epoch in epochs for images, _ in epoch), batches)
     try:
         for layer in dropouts:
             layer.rate = 0.0
-        for index, images in enumerate(seen):
+        for index, images in enumerate(_changed_films(training, config, batches=batches)):
             for layer in normalisations:
                 layer.momentum = index / (index + 1)  # the mean of all batches so far
             network(images, training=True)
@@ -307,6 +305,14 @@ def settle_batch_statistics(
             layer.momentum = momentum
         for layer, rate in zip(dropouts, rates, strict=True):
             layer.rate = rate
+
+
+def _changed_films(training: Films, config: TrainingConfig, *, batches: int) -> Iterator[Any]:
+    """Changed training films at the side of the last stage, drawn as no epoch of the run draws them."""
+    side = config.stages[-1][0]
+    changed = changed_batches(doubled(training.pixels, side), targets(training, one_hot=False), side, config)
+    epochs = (changed(config.total_epochs + number) for number in itertools.count())
+    return itertools.islice((images for epoch in epochs for images, _ in epoch), batches)
 
 
 # ---------------------------------------------------------------------------------------------------- the version

@@ -5,7 +5,8 @@ global average pooling, Dense 1024 relu, Dropout 0.3, batch normalisation, Dense
 
 Two forms of it exist. The *training* form has a batch normalisation behind every convolution, without which 13
 convolutions do not train from here in minutes. The *released* form has none: `fold` moves each normalisation into the
-weights of its convolution (same outputs), which leaves VGG16's own layout and 13 layers less to run.
+weights of its convolution (same outputs), which leaves VGG16's own layout and 13 layers less to run. `unfold` goes
+back, so that training can go on from a released network.
 
 The released network takes 224 x 224 x 3 pixels, 0 to 255, and prepares them itself, in standard Keras layers:
 2 x 2 means (its convolutions see 112 x 112) and standardisation to mean 0 and variance 1 over each image, so
@@ -14,6 +15,7 @@ that brightness and contrast of the exposure, which differ between machines, can
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -30,6 +32,23 @@ REDUCTION = 2
 
 VGG16_BLOCKS = ((2, 64), (2, 128), (3, 256), (3, 512), (3, 512))
 """(convolutions, filters) of each block; a 2 x 2 maximum pooling ends a block."""
+
+RELEASED_LAYERS = [
+    "image",
+    "reduce",
+    "standardise",
+    *(
+        f"block{block}_{name}"
+        for block, (count, _) in enumerate(VGG16_BLOCKS, start=1)
+        for name in (*(f"conv{index}" for index in range(1, count + 1)), "pool")
+    ),
+    "pool",
+    "head_dense",
+    "head_dropout",
+    "head_normalisation",
+    "probability",
+]
+"""Names of the layers of the released form, in their order."""
 
 HEAD_UNITS = 1024
 DROPOUT = 0.3
@@ -145,12 +164,83 @@ def fold(
     return released
 
 
+def unfold(released: keras.Model, trained: keras.Model) -> None:
+    """Give a network in training form the weights of a released one, so that both are the same function.
+
+    Each convolution's bias becomes the offset of its normalisation, which normalises nothing yet: mean 0, variance 1.
+    Before it trains, `renormalise` has to change that.
+    """
+    for layer in released.layers:
+        if not layer.weights:
+            continue
+        target = trained.get_layer(layer.name)
+        if layer.name.startswith("block"):
+            kernel, bias = layer.get_weights()
+            normalisation = trained.get_layer(f"{layer.name}_normalisation")
+            ones = np.ones_like(bias)
+            target.set_weights([kernel])
+            normalisation.set_weights([ones * np.sqrt(1 + normalisation.epsilon), bias, 0 * ones, ones])
+        else:
+            target.set_weights(layer.get_weights())
+
+
+def is_unfolded(trained: keras.Model) -> bool:
+    """Whether the network is as `unfold` leaves it: offsets, and nothing normalised."""
+    normalisations = [trained.get_layer(f"{layer.name}_normalisation") for layer in _convolutions(trained)]
+    found = [[np.asarray(weight) for weight in layer.get_weights()] for layer in normalisations]
+    return any(beta.any() for _, beta, _, _ in found) and all(
+        (mean == 0).all() and (variance == 1).all() for _, _, mean, variance in found
+    )
+
+
+def renormalise(trained: keras.Model, batches: Iterable[Any]) -> None:
+    """Let the normalisations of an unfolded network normalise again; it stays the same function.
+
+    Means and variances are those of what the convolutions give for ``batches``, float32 ``(n, side, side, 3)`` each.
+    Folded kernels are of any size, and behind a normalisation the size of a kernel changes nothing but how far a
+    step of the optimiser turns it. So each filter is brought to the size that new ones are drawn with (Glorot and
+    Bengio 2010), for which learning rates are meant.
+    """
+    import keras
+    import tensorflow as tf
+
+    layers = _convolutions(trained)
+    outputs = keras.Model(trained.input, [layer.output for layer in layers])
+
+    @tf.function(reduce_retracing=True)
+    def moments(images: tf.Tensor) -> list[tuple[tf.Tensor, tf.Tensor]]:
+        values = outputs(images, training=False)
+        return [tf.nn.moments(tf.cast(each, tf.float32), (0, 1, 2)) for each in values]
+
+    seen = [[[part.numpy() for part in pair] for pair in moments(images)] for images in batches]
+    for index, layer in enumerate(layers):
+        mean, variance = (
+            np.mean([batch[index][part] for batch in seen], axis=0, dtype=np.float64) for part in (0, 1)
+        )
+        kernel = np.asarray(layer.get_weights()[0], np.float64)
+        size = np.sqrt((kernel**2).mean(axis=(0, 1, 2)))
+        inputs, filters = kernel.shape[2:]
+        drawn = np.sqrt(2 / (9 * (inputs + filters)))
+        factor = np.where(size > 0, drawn / np.maximum(size, 1e-12), 1.0)
+        normalisation = trained.get_layer(f"{layer.name}_normalisation")
+        _, offset, _, _ = normalisation.get_weights()
+        mean, variance = factor * mean, factor**2 * variance
+        gamma = np.sqrt(variance + normalisation.epsilon) / factor
+        layer.set_weights([(kernel * factor).astype(np.float32)])
+        normalisation.set_weights(
+            [each.astype(np.float32) for each in (gamma, offset + mean / factor, mean, variance)]
+        )
+
+
+def _convolutions(network: keras.Model) -> list[Any]:
+    return [layer for layer in network.layers if layer.name.startswith("block") and hasattr(layer, "kernel")]
+
+
 def size_of(trained: keras.Model) -> Size:
     """The size of a network in training form."""
     filters: dict[int, list[int]] = {}
-    for layer in trained.layers:
-        if layer.name.startswith("block") and "_conv" in layer.name and hasattr(layer, "kernel"):
-            filters.setdefault(int(layer.name[5]), []).append(layer.filters)
+    for layer in _convolutions(trained):
+        filters.setdefault(int(layer.name[5]), []).append(layer.filters)
     blocks = tuple((len(found), found[0]) for _, found in sorted(filters.items()))
     return Size(blocks=blocks, head_units=trained.get_layer("head_dense").units)
 

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from model import architectures
+from model import architectures, vgg16
 
 TINY = architectures.Size(blocks=((1, 4), (1, 4), (1, 6), (1, 6), (1, 8)), head_units=8)
 
@@ -38,6 +38,7 @@ def test_released_form_is_the_fine_tuned_vgg16_of_the_seed() -> None:
     assert network.output_shape == (None, 1)
     convolutions = [layer.name for layer in network.layers if layer.__class__.__name__ == "Conv2D"]
     assert len(convolutions) == 13
+    assert [layer.name for layer in network.layers] == vgg16.RELEASED_LAYERS
     assert (convolutions[0], convolutions[-1]) == ("block1_conv1", "block5_conv3")
 
 
@@ -48,6 +49,33 @@ def test_folded_network_gives_the_same_outputs(trained: Any) -> None:
     expected = trained(reduced, training=False).numpy()
     assert np.ptp(expected) > 1e-4  # a network that answers always the same would prove nothing
     np.testing.assert_allclose(folded(pixels, training=False).numpy(), expected, atol=2e-6)
+
+
+def test_unfolded_network_is_the_same_function_and_normalises_again(trained: Any) -> None:
+    import keras
+
+    folded = architectures.fold(trained, TINY)
+    again = architectures.build_for_training(TINY)
+    assert not vgg16.is_unfolded(again)
+    vgg16.unfold(folded, again)
+    pixels = images()
+    reduced = pixels.reshape(3, 112, 2, 112, 2, 3).mean((2, 4))
+    expected = trained(reduced, training=False).numpy()
+    np.testing.assert_allclose(again(reduced, training=False).numpy(), expected, atol=2e-6)
+    assert vgg16.is_unfolded(again)
+
+    vgg16.renormalise(again, [reduced[:2], reduced[2:]])
+    np.testing.assert_allclose(again(reduced, training=False).numpy(), expected, atol=2e-6)
+    assert not vgg16.is_unfolded(again)
+    kernel = again.get_layer("block3_conv1").get_weights()[0]
+    np.testing.assert_allclose(np.sqrt((kernel**2).mean((0, 1, 2))), np.sqrt(2 / (9 * (4 + 6))), rtol=1e-5)
+    # The statistics are those of what the convolution gives, so that a step of training begins at the same function.
+    values = keras.Model(again.input, again.get_layer("block3_conv1").output)(
+        reduced, training=False
+    ).numpy()
+    _, _, mean, _ = again.get_layer("block3_conv1_normalisation").get_weights()
+    parts = [values[:2].mean((0, 1, 2)), values[2:].mean((0, 1, 2))]
+    np.testing.assert_allclose(mean, np.mean(parts, axis=0), rtol=1e-4, atol=1e-6)
 
 
 def test_brightness_and_contrast_of_the_exposure_change_nothing(trained: Any) -> None:

@@ -78,6 +78,25 @@ def test_a_network_starts_from_one_of_its_kind(name: str, tmp_path: Path) -> Non
         assert not equal(network.get_layer("head_dense"), source.get_layer("head_dense"))  # it starts anew
 
 
+def test_training_from_scratch_goes_on_from_a_released_network(tmp_path: Path) -> None:
+    row = ARCHITECTURES["vgg16_scratch"]
+    source, network = network_of("vgg16_scratch"), network_of("vgg16_scratch")
+    release = architectures.release(source, row)
+    release.save(tmp_path / "model.h5")
+    there, said = architectures.weights_available(row, str(tmp_path / "model.h5"))
+    assert there
+    assert said == "Training goes on from model.h5, head included."
+    words = architectures.load_starting_weights(network, row, str(tmp_path / "model.h5"))
+    assert words == "model.h5, the whole network"
+    films = np.random.default_rng(8).uniform(0, 255, (3, 32, 32, 3)).astype(np.float32)
+    np.testing.assert_allclose(network(films).numpy(), source(films).numpy(), atol=1e-6)
+
+    # One of another width has nothing that fits, one of another kind gives what fits.
+    wider = network_of("vgg16_scratch", units=128)
+    words = architectures.load_starting_weights(wider, row, str(tmp_path / "model.h5"))
+    assert words == "model.h5 (13 of 13 layers), the rest random"
+
+
 def test_kernels_of_an_npz_fit_by_name_and_shape(tmp_path: Path) -> None:
     network = network_of("vgg16_base", units=0)
     kernel, bias = (np.full_like(weights, 0.5) for weights in network.get_layer("block1_conv1").get_weights())

@@ -5,15 +5,16 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas
 import pytest
 from PIL import Image
 
-from model import architectures, training
+from model import architectures, training, vgg16
 from model.architectures import ARCHITECTURES
-from model.batches import changed_batches, doubled, load_films, targets
+from model.batches import Films, changed_batches, doubled, load_films, reduced, targets, three_channels
 from model.dataset import DatasetError, read_dataset
 from model.films import prepare, read_xray
 from model.fitting import compile_network, fit, trained_part
@@ -86,6 +87,31 @@ def test_a_run_ends_in_a_whole_version(version: tuple[Path, list[Progress]], fil
     validation = read.predictions("validation")
     assert len(validation.files) == 12
     assert not (folder.parent / "tiny.run").exists()
+
+
+def test_a_run_goes_on_from_where_a_version_stands(
+    version: tuple[Path, list[Progress]], films: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = read_version(version[0])
+    seen: dict[str, Any] = {}
+
+    def looked_at(network: Any, config: Any, learnt: Films, validation: Films, **options: Any) -> Any:
+        """The run's own fit, after a look at what it begins with."""
+        images = three_channels(reduced(validation.pixels[..., None]))
+        seen["probabilities"] = network(images, training=False).numpy()[:, 0]
+        seen["normalises"] = not vgg16.is_unfolded(network)
+        return fit(network, config, learnt, validation, **options)
+
+    monkeypatch.setattr(training, "fit", looked_at)
+    config = CONFIG.model_copy(
+        update={"starting_weights": str(before.model_file), "learning_rate": 1e-4, "stages": ((48, 1),)}
+    )
+    again = train(films, tmp_path / "again", config=config, width=WIDTH)
+    np.testing.assert_allclose(
+        seen["probabilities"], before.predictions("validation").probabilities, atol=1e-4
+    )
+    assert seen["normalises"]
+    assert again.card.started_from == "version tiny, the whole network"
 
 
 def test_stored_predictions_are_those_of_the_saved_network(

@@ -13,7 +13,7 @@ from streamlit.testing.v1 import AppTest
 
 from model import jobs
 from model.recipes import default_config
-from model.registry import Version, list_versions
+from model.registry import RELEASED, Version, list_versions
 from tests.conftest import section_of
 from tests.model.test_jobs import as_if, make_films, runner_lives, until
 from tests.utils.test_uploads import good, png, zipped
@@ -118,6 +118,11 @@ def test_from_a_folder_to_a_waiting_run(home: Path, films: Path) -> None:
     # The default network's ImageNet weights are not here, and that is said before anything starts.
     assert "cannot be had here without a download" in words(app)
     assert button(app, "Start the run").disabled
+    # The recipe of the model that ships goes on from it.
+    (released, *_) = list_versions(RELEASED)
+    app.selectbox(key="training-architecture").set_value("vgg16_scratch").run()
+    app.selectbox(key="training-weights-vgg16_scratch").set_value(released.name).run()
+    assert f"Training goes on from version {released.name}, head included" in words(app)
     app = small(app)
     assert "upside down" in words(app)
     assert not button(app, "Start the run").disabled
