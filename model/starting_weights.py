@@ -56,7 +56,7 @@ def available(architecture: Architecture, wanted: str) -> tuple[bool, str]:
     if wanted == IMAGENET:
         return True, f"ImageNet weights as published by Keras ({file.name})."
     if _goes_on(architecture, wanted):
-        return True, f"Training goes on from {_called(file)}, head included."
+        return True, f"Training goes on from {_called(file)}, head included where its size is the same."
     return True, f"The layers of {_called(file)} that fit by name and shape; the others start at random."
 
 

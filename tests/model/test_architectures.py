@@ -70,9 +70,7 @@ def test_unfolded_network_is_the_same_function_and_normalises_again(trained: Any
     kernel = again.get_layer("block3_conv1").get_weights()[0]
     np.testing.assert_allclose(np.sqrt((kernel**2).mean((0, 1, 2))), np.sqrt(2 / (9 * (4 + 6))), rtol=1e-5)
     # The statistics are those of what the convolution gives, so that a step of training begins at the same function.
-    values = keras.Model(again.input, again.get_layer("block3_conv1").output)(
-        reduced, training=False
-    ).numpy()
+    values = keras.Model(again.input, again.get_layer("block3_conv1").output)(reduced, training=False).numpy()
     _, _, mean, _ = again.get_layer("block3_conv1_normalisation").get_weights()
     parts = [values[:2].mean((0, 1, 2)), values[2:].mean((0, 1, 2))]
     np.testing.assert_allclose(mean, np.mean(parts, axis=0), rtol=1e-4, atol=1e-6)

@@ -85,7 +85,7 @@ def test_training_from_scratch_goes_on_from_a_released_network(tmp_path: Path) -
     release.save(tmp_path / "model.h5")
     there, said = architectures.weights_available(row, str(tmp_path / "model.h5"))
     assert there
-    assert said == "Training goes on from model.h5, head included."
+    assert said == "Training goes on from model.h5, head included where its size is the same."
     words = architectures.load_starting_weights(network, row, str(tmp_path / "model.h5"))
     assert words == "model.h5, the whole network"
     films = np.random.default_rng(8).uniform(0, 255, (3, 32, 32, 3)).astype(np.float32)

@@ -122,7 +122,10 @@ def test_from_a_folder_to_a_waiting_run(home: Path, films: Path) -> None:
     (released, *_) = list_versions(RELEASED)
     app.selectbox(key="training-architecture").set_value("vgg16_scratch").run()
     app.selectbox(key="training-weights-vgg16_scratch").set_value(released.name).run()
-    assert f"Training goes on from version {released.name}, head included" in words(app)
+    assert (
+        f"Training goes on from version {released.name}, head included where its size is the same"
+        in words(app)
+    )
     app = small(app)
     assert "upside down" in words(app)
     assert not button(app, "Start the run").disabled
