@@ -209,11 +209,17 @@ def _cover(films: tf.Tensor, side: int, recipe: Recipe) -> tf.Tensor:
 def _compress(films: tf.Tensor, recipe: Recipe) -> tf.Tensor:
     import tensorflow as tf
 
-    def one(film: tf.Tensor) -> tf.Tensor:
+    # Drawn for all films together: `map_fn` runs several at a time, and which of them draws first is chance.
+    count = tf.shape(films)[0]
+    chosen = tf.random.uniform((count,)) < recipe.compression
+    quality = tf.random.uniform((count,), 25, 96, tf.int32)
+
+    def one(drawn: tuple[tf.Tensor, tf.Tensor, tf.Tensor]) -> tf.Tensor:
+        film, chosen, quality = drawn
+
         def recompressed() -> tf.Tensor:
-            quality = tf.random.uniform((), 25, 96, tf.int32)
             return tf.cast(tf.image.adjust_jpeg_quality(tf.cast(film, tf.uint8), quality), tf.float32)
 
-        return tf.cond(tf.random.uniform(()) < recipe.compression, recompressed, lambda: film)
+        return tf.cond(chosen, recompressed, lambda: film)
 
-    return tf.map_fn(one, films)
+    return tf.map_fn(one, (films, chosen, quality), fn_output_signature=tf.float32)
