@@ -69,17 +69,21 @@ RECIPES: dict[str, Recipe] = {
         zoom=0.1, aspect=0.08, shift=0.06, shear=0.05, rotation=5.0, flip=False, gamma=0.3, contrast=0.3,
         brightness=0.15, light=0.15, sharpness=0.7, noise=0.02, resample=0.6, compression=0.3, borders=0.3, erasing=0.0,
     ),
+    "positions": Recipe(
+        gamma=0.3, contrast=0.3, brightness=0.15, light=0.15, sharpness=0.7, noise=0.02, resample=0.6,
+    ),
     "collimated": Recipe(zoom=0.35, aspect=0.2, shift=0.18, borders=0.9, erasing=0.7),
     "finetuned": replace(NOTHING, zoom=0.2, shift=0.15, shear=0.15),
     "custom_cnn": replace(NOTHING, zoom=0.2, upside_down=True),
     "alexnet": replace(NOTHING, rotation=10.0, zoom=0.15, shift=0.2, shear=0.15, flip=True),
     "augmented": replace(NOTHING, rotation=30.0, zoom=0.2, shift=0.1, flip=True),
 }  # fmt: skip
-"""Named recipes: ``films`` is what the released network was trained on; ``gentle`` changes position and exposure a
+"""Named recipes: ``films`` is what a network learns on from the start; ``gentle`` changes position and exposure a
 little; ``departments`` changes a validation film into what another department might have made of it, and nothing that
-none would. ``collimated`` is ``films`` with nearly every film framed anew, by bars, crop and place, against what
-``python -m model audit`` finds; no network was trained with it yet. The others are those of the seeds: ``finetuned``
-(VGG16), ``custom_cnn``, ``alexnet``, ``augmented``."""
+none would. ``positions`` places, mirrors and erases as ``films`` does and exposes and blurs as ``departments``, for
+going on with a network that has learnt on ``films``. ``collimated`` is ``films`` with nearly every film framed anew, by
+bars, crop and place, against what ``python -m model audit`` finds; no network was trained with it yet. The others are
+those of the seeds: ``finetuned`` (VGG16), ``custom_cnn``, ``alexnet``, ``augmented``."""
 
 
 def augment(images: tf.Tensor, *, side: int, recipe: Recipe) -> tf.Tensor:

@@ -91,6 +91,8 @@ def show(films: FilmSet) -> None:
                 "gentle": "`gentle`: position and exposure, a little.",
                 "departments": "`departments`: what another department might have made of the film; for measuring "
                 "how steady a network is.",
+                "positions": "`positions`: place and cover as in `films`, exposure and sharpness as in `departments`; "
+                "for going on with a trained network.",
                 "collimated": "`collimated`: nearly every film framed anew, against shortcuts; not tried yet.",
                 "finetuned": "`finetuned`: the seed's, for its fine-tuned VGG16.",
                 "custom_cnn": "`custom_cnn`: the seed's, for its small network; turns films upside down, as no X-ray "

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import asdict, replace
 from typing import Any
 
 import numpy as np
@@ -129,6 +129,14 @@ def test_collimated_frames_more_films_anew_than_films_does() -> None:
 
     assert framed("collimated") > 0.75
     assert framed("films") < 0.45
+
+
+def test_positions_places_as_films_does_and_exposes_as_departments_does() -> None:
+    of_films = ("zoom", "aspect", "shift", "shear", "rotation", "flip", "borders", "erasing")
+    positions = asdict(RECIPES["positions"])
+    for name, value in positions.items():
+        assert value == getattr(RECIPES["films" if name in of_films else "departments"], name), name
+    assert positions["erasing"] > 0 and positions["gamma"] < RECIPES["films"].gamma
 
 
 def test_recipes_of_the_seeds_are_what_the_seeds_say() -> None:
