@@ -20,7 +20,7 @@ from weakref import WeakKeyDictionary
 import numpy as np
 from numpy.typing import NDArray
 
-from model.appearance import content_box, correction, from_afar, overview, unlikeness
+from model.appearance import COARSE, FINE, content_box, correction, from_afar, overview, unlikeness
 from model.films import XRay, prepare
 
 if TYPE_CHECKING:
@@ -29,8 +29,8 @@ if TYPE_CHECKING:
 COLOUR_SHARE = 0.25
 BLANK_SPREAD = 12.0
 """Grey levels between the 5th and the 95th percentile; training films have 69 and more."""
-UNLIKENESS = 0.42
-"""See `model.appearance.unlikeness`; one training film in a thousand has more than 0.39."""
+UNLIKENESS = {COARSE: 0.42, FINE: 0.13}
+"""See `model.appearance.unlikeness`; one training film in a thousand has more than 0.39 and 0.15"""
 EVEN_SHADE = 0.4
 """Share of one grey level inside the borders, black and white left out; training films have at most 0.12."""
 STEEPNESS = 0.5
@@ -119,7 +119,7 @@ def _simple_facts(xray: XRay) -> tuple[str, str]:
     steps = np.hypot(np.diff(values, axis=0)[:, :-1], np.diff(values, axis=1)[:-1])
     if steps.mean() > STEEPNESS * values.std():
         return "steep", f"This picture is all edges or grain, as no X-ray is: {_OTHERWISE}."
-    if unlikeness(from_afar(pixels)) > UNLIKENESS:
+    if any(unlikeness(from_afar(pixels, side)) > limit for side, limit in UNLIKENESS.items()):
         return (
             "unlike",
             "This does not look like a frontal chest X-ray: light and dark do not lie where a chest has them.",

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageFilter
 from tqdm import tqdm
 
-from model.appearance import USUAL_FILMS, from_afar, learn_usual_films
+from model.appearance import USUAL_FILMS, learn_usual_films
 from model.dataset import DatasetError, Film, read_dataset
 from model.domain import Judgement, distance_limit, judge
 from model.films import ImageError, Source, XRay, prepare, read_xray
@@ -490,9 +490,9 @@ def _learn(data: Path, version: Version) -> int:
     ]
     if not films:
         raise DatasetError(f"{data} holds no training film; give the version's data set.")
-    seen = [
-        from_afar(read_xray(film.path.read_bytes()).pixels) for film in tqdm(films, unit="film", disable=None)
-    ]
-    USUAL_FILMS.write_text(json.dumps(learn_usual_films(seen)) + "\n", encoding="utf-8")
-    sys.stdout.write(f"{len(seen)} films learnt: {USUAL_FILMS}.\n")
+    learnt = learn_usual_films(
+        read_xray(film.path.read_bytes()).pixels for film in tqdm(films, unit="film", disable=None)
+    )
+    USUAL_FILMS.write_text(json.dumps(learnt) + "\n", encoding="utf-8")
+    sys.stdout.write(f"{len(films)} films learnt: {USUAL_FILMS}.\n")
     return 0

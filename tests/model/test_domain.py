@@ -19,7 +19,7 @@ from model.inference import Predictor
 from model.neighbours import Part, PooledFilms, Reference, reduced
 from model.registry import Version, find_version, read_version
 from model.samples import sample_files
-from tests.model.chest_films import chest_film
+from tests.model.chest_films import chequered_film, chest_film
 from tests.strange_pictures import SIDES, strange_pictures, write_strange
 
 CHANNELS = 12
@@ -78,6 +78,7 @@ def slope() -> NDArray[np.uint8]:
         (page, "even"),
         (noise, "steep"),
         (slope, "unlike"),
+        (lambda: chequered_film(90), "unlike"),
         (lambda: 255 - chest_film(), "turned"),
         (lambda: np.ascontiguousarray(np.rot90(chest_film(), 1)), "turned"),
         (lambda: np.ascontiguousarray(np.rot90(chest_film(), 2)), "turned"),
