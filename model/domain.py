@@ -36,8 +36,8 @@ EVEN_SHADE = 0.4
 STEEPNESS = 0.5
 """Mean step from pixel to pixel in standard deviations; training films have at most 0.2, noise more than 1."""
 DISTANCE_FACTOR = 1.5
-"""For vgg16-2026-11f: of validation films, as they are and changed as `python -m model domain` changes them, the farthest
-has 1.43; of the pictures for choosing that the facts let pass the nearest has 1.61."""
+"""Of the validation films of vgg16-2026-11f, as they are or changed by `model.domain_commands`, the farthest
+has 1.43; of the pictures for choosing that the facts let pass, the nearest has 1.61."""
 FEWEST_VALIDATION_FILMS = 50
 
 _OTHERWISE = "choose the X-ray itself"
