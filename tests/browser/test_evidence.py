@@ -95,10 +95,11 @@ def test_the_finer_map_is_stopped_and_made(server: Server, open_page: Open) -> N
 
 def test_cannot_tell_films_alike_and_a_few_views(server: Server, open_page: Open) -> None:
     page = opened(server, open_page, ("film.png", made_films.film(1, size=SIZE)))
-    expect(page.get_by_text("at an error rate of 5 %: read this one carefully.")).to_be_visible()
+    expect(page.get_by_text("Sure of NORMAL at an error rate of 5 %.")).to_be_visible()
     expect(page.get_by_text("At most 5 % of the films with pneumonia")).to_be_visible()
     page.get_by_role("slider", name="Error rate").press("Home")
     expect(page.get_by_text("at an error rate of 0.5 %: read this one carefully.")).to_be_visible()
+    expect(page.get_by_text("At most 0.5 % of the films with pneumonia")).to_be_visible()
     button(page, "Read a few views").click()
     expect(page.get_by_text("Over 9 views the probability is")).to_be_visible()
     part(page, "Films that are alike").click()

@@ -69,11 +69,11 @@ def test_an_answer_and_a_decision_that_follows_the_slider(server: Server, open_p
     assert 0 <= before <= 1
     move_slider(page, key="Home")
     expect(decision(page)).to_have_text("PNEUMONIA")
-    expect(page.locator(".pneu-triangle")).to_be_visible()
+    expect(page.locator(".pneu-decision .pneu-triangle")).to_be_visible()
     expect(page.get_by_text("100 of 100 pneumonias and 100 of 100 healthy children")).to_be_visible()
     move_slider(page, key="End")
     expect(decision(page)).to_have_text("NORMAL")
-    expect(page.locator(".pneu-ring")).to_be_visible()
+    expect(page.locator(".pneu-decision .pneu-ring")).to_be_visible()
     assert probability(page) == pytest.approx(before, abs=0.001)  # near the threshold it has more digits
     assert server.complaints() == []
 
