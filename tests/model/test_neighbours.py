@@ -103,7 +103,8 @@ def test_distance_is_the_mean_of_the_nearest_and_grows_away_from_the_films() -> 
         np.mean([each.distance for each in reference.nearest(pooled, NEAREST)])
         for pooled in films.pooled[:30]
     ]
-    np.testing.assert_allclose(reference.distance(films.pooled[:30]), found)
+    # float32 products of thirty films at once and of one are rounded differently, as the processor has it.
+    np.testing.assert_allclose(reference.distance(films.pooled[:30]), found, rtol=1e-5)
     assert reference.distance(films.pooled[:3]).dtype == np.float64
     # Also off the axes that are kept: along a direction in which the training films hardly differ.
     off = films.pooled[:5].copy()
