@@ -1,8 +1,9 @@
 """Latency, throughput and memory of this machine: plain Keras, the bare OpenVINO engine and our whole path.
 
-All in one run and interleaved, round by round, so that whatever else the machine does hits all alike;
-medians are reported. What needs a process without TensorFlow (cold start, memory) runs in one of its own:
-``python -m model.benchmark cold|memory VERSION_FOLDER CACHE FILMS_FILE [N]`` prints JSON.
+All in one run and interleaved, round by round, so that whatever else the machine does hits all alike; of single films
+medians are reported, of batches the rate over all films that were read. What needs a process without TensorFlow (cold
+start, memory) runs in one of its own: ``python -m model.benchmark cold|memory VERSION_FOLDER CACHE FILMS_FILE [N]``
+prints JSON.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ import warnings
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from statistics import median
+from statistics import mean, median
 from typing import Any
 
 import numpy as np
@@ -31,6 +32,8 @@ from model.registry import Version, read_version
 
 BATCH = 64
 """Films in a batch, as a technician might drop them."""
+BATCHES = 5
+"""Batches of other films each, taken in turn: how many of a batch are read again in float32 is chance."""
 HEAT_PAIRS = 4
 """How often a round reads a film with heat and without: their ratio is near 1, so that it needs more of them."""
 PREDICT_SHARE = 0.25
@@ -44,7 +47,7 @@ HEAT = 1.15
 """Target: a prepared film read with heat and features in at most this many times the time of its probability alone."""
 
 Measured = Callable[[int], object]
-"""One way to do the work; the argument is the number of the film to do it on."""
+"""One way to do the work; the argument is the number of the film, or of the batch, to do it on."""
 
 LABELS = {
     "model.predict": "Keras model.predict",
@@ -94,7 +97,7 @@ class Benchmark:
         base = single.get("openvino_bf16", single["openvino_f32"])
         lines = [
             f"{self.machine['processor']}, {self.machine['cores']} cores; {self.version}; {self.engine}; "
-            f"medians of {self.rounds} rounds",
+            f"medians of {self.rounds} rounds, batches over all of them",
             "",
             f"{'One film':<34}{'ms':>9}{'ratio to bare engine':>24}",
         ]
@@ -138,7 +141,7 @@ def measure(
     Raises:
         InferenceError: OpenVINO is missing, or no film could be read.
     """
-    files = _film_bytes(films)
+    files = film_bytes(films)
     size = version.card.input_size
     images = [prepare(read_xray(data).pixels, size=size)[None] for data in files]
     conversion = _conversion_seconds(version)
@@ -158,9 +161,9 @@ def measure(
             heat_ratios.append(both[1] / both[0])
         if number % 3 == 0:
             for name, path in batches.items():
-                batch_times[name].append(_timed(path, number % len(files)))
+                batch_times[name].append(_timed(path, number // 3))
     single = {name: median(times) for name, times in single_times.items()}
-    rates = {name: BATCH / median(times) for name, times in batch_times.items()}
+    rates = {name: BATCH / mean(times) for name, times in batch_times.items()}
 
     with tempfile.TemporaryDirectory() as folder:
         film = Path(folder) / "film"
@@ -212,8 +215,15 @@ def _targets(single: dict[str, float], rates: dict[str, float], heat: float) -> 
     )
 
 
-def _film_bytes(folder: Path | None) -> list[bytes]:
-    """The bytes of up to ``BATCH`` readable films, spread over the folder and repeated where there are fewer."""
+def film_bytes(folder: Path | None) -> list[bytes]:
+    """The bytes of ``BATCH`` times ``BATCHES`` films, spread over the folder and repeated where it has fewer.
+
+    Args:
+        folder: films at any depth, unreadable ones are passed over; the project's synthetic films where None.
+
+    Raises:
+        InferenceError: no film could be read.
+    """
     if folder is None:
         from model.samples import sample_files
 
@@ -222,8 +232,11 @@ def _film_bytes(folder: Path | None) -> list[bytes]:
         paths = sorted(
             path for path in folder.rglob("*") if path.suffix.lower() in EXTENSIONS and path.is_file()
         )
+    count = BATCH * BATCHES
     films: list[bytes] = []
-    for path in paths[:: max(1, len(paths) // BATCH)][:BATCH]:
+    for path in (
+        paths if len(paths) <= count else [paths[each * len(paths) // count] for each in range(count)]
+    ):
         data = path.read_bytes()
         try:
             read_xray(data)
@@ -234,7 +247,7 @@ def _film_bytes(folder: Path | None) -> list[bytes]:
         raise InferenceError(
             "There is no readable film to measure with; name a folder of films with --films."
         )
-    return [films[number % len(films)] for number in range(BATCH)]
+    return [films[number % len(films)] for number in range(count)]
 
 
 def _timed(path: Callable[[int], object], number: int) -> float:
@@ -261,6 +274,8 @@ def _paths(
     @tensorflow.function(input_signature=[tensorflow.TensorSpec((1, *size, 3), tensorflow.float32)])
     def traced(image: Any) -> Any:
         return network(image, training=False)
+
+    batched = [range(first, len(files), BATCHES) for first in range(BATCHES)]  # each spread over the folder
 
     def whole(numbers: range) -> NDArray[np.float64]:
         prepared = [prepare(read_xray(files[number]).pixels, size=size) for number in numbers]
@@ -293,23 +308,30 @@ def _paths(
 
     one = infer(requests[best])
     together = bare(best, batch=ENGINE_BATCH).create_infer_request()
-    stacks = [np.concatenate(floats[start : start + ENGINE_BATCH]) for start in range(0, BATCH, ENGINE_BATCH)]
+    stacks = [
+        [
+            np.concatenate([floats[number] for number in numbers[start : start + ENGINE_BATCH]])
+            for start in range(0, BATCH, ENGINE_BATCH)
+        ]
+        for numbers in batched
+    ]
     queue = openvino.AsyncInferQueue(bare(best, hint="THROUGHPUT"))
 
-    def parallel(_: int) -> None:
-        for image in floats:
-            queue.start_async({0: image}, share_inputs=True)
+    def parallel(batch: int) -> None:
+        for number in batched[batch % BATCHES]:
+            queue.start_async({0: floats[number]}, share_inputs=True)
         queue.wait_all()
 
-    prepared = np.concatenate(images)
+    prepared = [np.concatenate([images[number] for number in numbers]) for numbers in batched]
     batches: dict[str, Measured] = {
-        "bare engine, one by one": lambda _: [one(number) for number in range(BATCH)],
-        f"bare engine, batches of {ENGINE_BATCH}": lambda _: [
-            together.infer({0: stack}, share_inputs=True, share_outputs=True) for stack in stacks
+        "bare engine, one by one": lambda batch: [one(number) for number in batched[batch % BATCHES]],
+        f"bare engine, batches of {ENGINE_BATCH}": lambda batch: [
+            together.infer({0: stack}, share_inputs=True, share_outputs=True)
+            for stack in stacks[batch % BATCHES]
         ],
         "bare engine, parallel streams": parallel,
-        "ours, prepared films": lambda _: predictor.predict(prepared),
-        "ours, bytes to probability": lambda _: whole(range(BATCH)),
+        "ours, prepared films": lambda batch: predictor.predict(prepared[batch % BATCHES]),
+        "ours, bytes to probability": lambda batch: whole(batched[batch % BATCHES]),
     }
 
     def reference(films: list[NDArray[np.uint8]]) -> NDArray[np.float64]:

@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from model.__main__ import main
-from model.benchmark import LABELS, Benchmark, Target, measure
+from model.benchmark import BATCH, BATCHES, LABELS, Benchmark, Target, film_bytes, measure
 from model.inference import InferenceError
 from model.registry import Version
 
@@ -42,6 +42,20 @@ def test_it_measures_everything(tiny_version: Version, tmp_path: Path, films: Pa
     assert result["cold_start"]["process_seconds"] > result["cold_start"]["load_seconds"] > 0
     assert len(result["targets"]) == 4
     assert "with heat" in result["targets"][-1]["words"] and result["targets"][-1]["value"] > 0
+
+
+def test_films_are_spread_over_the_whole_folder_and_repeated_where_there_are_few(
+    tmp_path: Path, films: Path
+) -> None:
+    count = BATCH * BATCHES
+    for number in range(count + 80):
+        grey = np.random.default_rng(number).integers(0, 255, (32, 32), dtype=np.uint8)
+        Image.fromarray(grey).save(tmp_path / f"{number:04}.png")
+    taken = film_bytes(tmp_path)
+    assert len(set(taken)) == len(taken) == count
+    paths = sorted(tmp_path.iterdir())
+    assert taken[0] == paths[0].read_bytes() and taken[-1] == paths[-2].read_bytes()
+    assert len(film_bytes(films)) == count and len(set(film_bytes(films))) == 2
 
 
 def test_no_film_is_an_error(tiny_version: Version, tmp_path: Path) -> None:
