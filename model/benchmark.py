@@ -233,10 +233,10 @@ def film_bytes(folder: Path | None) -> list[bytes]:
             path for path in folder.rglob("*") if path.suffix.lower() in EXTENSIONS and path.is_file()
         )
     count = BATCH * BATCHES
+    if len(paths) > count:
+        paths = [paths[number * len(paths) // count] for number in range(count)]
     films: list[bytes] = []
-    for path in (
-        paths if len(paths) <= count else [paths[each * len(paths) // count] for each in range(count)]
-    ):
+    for path in paths:
         data = path.read_bytes()
         try:
             read_xray(data)

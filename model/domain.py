@@ -37,8 +37,8 @@ STEEPNESS = 0.5
 """Mean step from pixel to pixel in standard deviations; training films have at most 0.2, noise more than 1."""
 DISTANCE_FACTOR = 1.9
 """The middle of a gap: of the validation films of vgg16-2026-11h, as they are or changed by `model.domain_commands`,
-the farthest has 1.64; of the pictures for choosing that the facts let pass, one, a drawn slice or limb, has 1.49, the
-next 2.15."""
+the farthest has 1.65; of the pictures for choosing that the facts let pass, one, a drawn slice or limb, has 1.49, the
+next 2.15 (``python -m model domain DATA_DIR --pictures DIR --split validation``)."""
 FEWEST_VALIDATION_FILMS = 50
 
 _OTHERWISE = "choose the X-ray itself"

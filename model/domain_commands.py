@@ -24,7 +24,7 @@ from tqdm import tqdm
 
 from model.appearance import USUAL_FILMS, learn_usual_films
 from model.dataset import DatasetError, Film, read_dataset
-from model.domain import Judgement, distance_limit, judge
+from model.domain import DISTANCE_FACTOR, Judgement, distance_limit, judge
 from model.films import ImageError, Source, XRay, prepare, read_xray
 from model.inference import Predictor
 from model.intervals import wilson
@@ -74,17 +74,24 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 @dataclass
 class _Count:
-    """How many pictures of a kind were refused: with the version's features, and by the simple facts alone."""
+    """How many pictures of a kind were refused: with the version's features, and by the simple facts alone.
+
+    ``distances``: of those that the facts let pass, as multiples of what one validation film in a hundred exceeds, as
+    `DISTANCE_FACTOR` is one.
+    """
 
     total: int = 0
     refused: int = 0
     by_facts_alone: int = 0
     rules: Counter[str] = field(default_factory=Counter)
+    distances: list[float] = field(default_factory=list)
 
-    def add(self, judged: Judgement, facts: Judgement) -> None:
+    def add(self, judged: Judgement, facts: Judgement, limit: float | None) -> None:
         self.total += 1
         self.refused += not judged.accepted
         self.by_facts_alone += not facts.accepted
+        if facts.accepted and limit is not None:
+            self.distances.append(DISTANCE_FACTOR * judged.distance / limit)
         if judged.rule:
             self.rules[judged.rule] += 1
 
@@ -94,6 +101,7 @@ class _Count:
             self.refused + other.refused,
             self.by_facts_alone + other.by_facts_alone,
             self.rules + other.rules,
+            self.distances + other.distances,
         )
 
     def as_json(self) -> dict[str, Any]:
@@ -101,6 +109,7 @@ class _Count:
             **share(self.refused, self.total),
             "by_facts_alone": self.by_facts_alone,
             "rules": dict(self.rules.most_common()),
+            "distances": [round(end(self.distances), 3) for end in (min, max)] if self.distances else None,
         }
 
 
@@ -246,7 +255,10 @@ def _pictures(folder: Path | None) -> Iterator[tuple[str, str, Path]]:
 def _judge(xray: XRay, predictor: Predictor, reference: Reference | None, count: _Count) -> None:
     pooled = predictor.read(prepare(xray.pixels, size=predictor.card.input_size)[None]).pooled[0]
     facts = judge(xray, pooled, None)
-    count.add(facts if reference is None else judge(xray, pooled, reference), facts)
+    if reference is None:
+        count.add(facts, facts, None)
+    else:
+        count.add(judge(xray, pooled, reference), facts, distance_limit(reference))
 
 
 def _judge_changed(
@@ -450,7 +462,10 @@ MEASURED_REMARKS = tuple(dict.fromkeys(code for code, _ in FAULTS.values()))
 
 def as_text(result: Mapping[str, Any]) -> str:
     """The report as lines for a terminal."""
-    lines = [f"{result['films']} films of split {result['split']}; refused:"]
+    lines = [
+        f"{result['films']} films of split {result['split']}; refused, and how far those lie that facts let "
+        f"pass, as multiples of what one validation film in a hundred exceeds (far: more than {DISTANCE_FACTOR}):"
+    ]
     rows = [("films as they are", result["refused_films"])]
     rows += [(f"film, {name}", found) for name, found in result["refused_changed_films"].items()]
     rows += [(f"no film: {name}", found) for name, found in result["refused_no_films"].items()]
@@ -458,6 +473,7 @@ def as_text(result: Mapping[str, Any]) -> str:
         rows += [(f"{side}: {kind}", found) for kind, found in kinds.items()]
     lines += [
         f"  {name:<48} {_in_words(found)}; by facts alone {found['by_facts_alone']}; {_rules(found['rules'])}"
+        f"{_apart(found['distances'])}"
         for name, found in rows
     ]
     lines.append("remarks on films as they are:")
@@ -479,6 +495,10 @@ def _in_words(found: Mapping[str, Any]) -> str:
 
 def _rules(rules: Mapping[str, int]) -> str:
     return ", ".join(f"{rule} {count}" for rule, count in rules.items()) or "-"
+
+
+def _apart(distances: Sequence[float] | None) -> str:
+    return "" if distances is None else "; {:.2f} to {:.2f}".format(*distances)
 
 
 def _learn(data: Path, version: Version) -> int:

@@ -47,7 +47,7 @@ BF16_NOTE = "bf16.json"
 BF16_LOGIT_TOLERANCE = 0.15
 """A bfloat16 result whose calibrated logit is this near to an operating point's is computed again in float32.
 
-Well above the largest difference from float32 on the 789 validation films of vgg16-2026-11h, 0.087 (root mean square
+Above the largest difference from float32 on the 789 validation films of vgg16-2026-11h, 0.087 (root mean square
 0.013). In calibrated logits, because the error grows with a network's scale and the calibration takes that out.
 """
 

@@ -16,8 +16,8 @@ from model import domain_commands
 from model.domain import DISTANCE_FACTOR, distance_limit, distances, judge
 from model.films import Source, XRay, prepare, read_xray
 from model.inference import Predictor
-from model.neighbours import Part, PooledFilms, Reference, reduced
-from model.registry import Version, find_version, read_version
+from model.neighbours import Part, PooledFilms, Reference, reduced, write_features
+from model.registry import FEATURES_FILE, Version, find_version, read_version
 from model.samples import sample_files
 from tests.model.chest_films import chequered_film, chest_film
 from tests.strange_pictures import SIDES, strange_pictures, write_strange
@@ -225,5 +225,48 @@ def test_the_command_counts_and_writes_a_report(
     assert report["faults_found"]["white borders of 15 %"]["count"] == 1
     low, high = report["remarks"]["blurred"]["interval"]
     assert low == 0 < high < 1
+    assert report["refused_films"]["distances"] is None
     assert str(tmp_path) not in json.dumps(report)
     assert "films as they are" in capsys.readouterr().out
+
+
+def test_the_command_tells_how_far_those_lie_that_the_facts_let_pass(
+    tiny_version: Version, tmp_path: Path
+) -> None:
+    folder = tmp_path / "version"
+    shutil.copytree(tiny_version.folder, folder)
+    version = read_version(folder)
+    predictor = Predictor.load(version, cache=tmp_path, engine="keras")
+    size = version.card.input_size
+    pooled = predictor.read(
+        np.stack([prepare(chest_film(number, texture=60), size=size) for number in range(60)])
+    ).pooled
+    known = reduced(
+        PooledFilms(
+            files=tuple(f"{number}.png" for number in range(60)),
+            labels=np.arange(60, dtype=np.int64) % 2,
+            subgroups=("",) * 60,
+            parts=("training",) * 60,
+            pooled=pooled,
+        ),
+        axes=2,  # of four: off all of them nothing but rounding would be left
+    )
+    write_features(folder / FEATURES_FILE, known, sha256=version.card.sha256)
+    normal, pneumonia = (tmp_path / "test" / name for name in ("NORMAL", "PNEUMONIA"))
+    for class_folder in (normal, pneumonia):
+        class_folder.mkdir(parents=True)
+    for number in (70, 71, 72):
+        Image.fromarray(chest_film(number, texture=60)).save(normal / f"{number}.png")
+    Image.fromarray(noise()).save(pneumonia / "noise.png")  # which the facts refuse: its distance is not told
+    found, _ = domain_commands.measure(tmp_path, version, predictor, films=1)
+    kept = Reference.load(version)
+    assert kept is not None
+    seen = predictor.read(
+        np.stack([prepare(chest_film(number, texture=60), size=size) for number in (70, 71, 72)])
+    ).pooled
+    apart = DISTANCE_FACTOR * distances(kept, seen) / distance_limit(kept)
+    films = found["refused_films"]
+    assert films["distances"] == pytest.approx([apart.min(), apart.max()], abs=1e-3)
+    assert films["count"] == 1 + int((apart > DISTANCE_FACTOR).sum())
+    text = domain_commands.as_text(found)
+    assert f"; {apart.min():.2f} to {apart.max():.2f}" in text and f"more than {DISTANCE_FACTOR}" in text
